@@ -1,0 +1,1 @@
+"""What is true of any ocean: fields and their names, grids, calendars, regions, constants."""

@@ -1,0 +1,85 @@
+"""Horizontal grid and depth levels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from ocean_emulators.errors import UserError
+from ocean_emulators.ocean.constants import EARTH_RADIUS
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular global grid, periodic in longitude, and its levels from the surface down."""
+
+    lat: np.ndarray
+    """[lat], degrees north, ascending"""
+    lon: np.ndarray
+    """[lon], degrees east, ascending, uniform"""
+    area: np.ndarray
+    """[lat, lon], m2"""
+    lev: np.ndarray
+    """[lev], depth of the level centres, m"""
+    thickness: np.ndarray
+    """[lev], m"""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(number of latitudes, number of longitudes)"""
+        return len(self.lat), len(self.lon)
+
+    def to_dataset(self) -> xr.Dataset:
+        """The grid with CF names, units and attributes."""
+        return xr.Dataset(
+            {
+                "areacello": (("lat", "lon"), self.area, {"standard_name": "cell_area", "units": "m2"}),
+                "dz": ("lev", self.thickness, {"standard_name": "cell_thickness", "units": "m"}),
+            },
+            coords={
+                "lat": ("lat", self.lat, {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}),
+                "lon": ("lon", self.lon, {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}),
+                "lev": ("lev", self.lev, {"standard_name": "depth", "units": "m", "positive": "down", "axis": "Z"}),
+            },
+        )
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> "Grid":
+        """Read the grid of a dataset with coordinates `lat`, `lon`, `lev`; areas are computed where it has none.
+
+        Raises
+        ------
+        UserError
+            If latitudes do not ascend, or longitudes are not uniform around the globe.
+        """
+        lat, lon = (np.asarray(dataset[name].values, "f8") for name in ("lat", "lon"))
+        _require_regular(lat, lon)
+        area = dataset["areacello"].values if "areacello" in dataset else cell_area(lat, lon)
+        return cls(
+            lat=lat,
+            lon=lon,
+            area=np.asarray(area, "f8"),
+            lev=np.asarray(dataset["lev"].values, "f8"),
+            thickness=np.asarray(dataset["dz"].values, "f8"),
+        )
+
+
+def cell_area(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    """Area of the cells around centres, m2 [lat, lon]: on a sphere, with edges midway between the latitudes."""
+    inner = 0.5 * (lat[1:] + lat[:-1])
+    edges = np.concatenate([[lat[0] - (inner[0] - lat[0])], inner, [lat[-1] + (lat[-1] - inner[-1])]])
+    zones = np.diff(np.sin(np.deg2rad(np.clip(edges, -90, 90))))
+    width = np.deg2rad(360.0 / len(lon))
+    return np.repeat((EARTH_RADIUS**2 * width * zones)[:, None], len(lon), axis=1)
+
+
+def _require_regular(lat: np.ndarray, lon: np.ndarray) -> None:
+    if lat.ndim != 1 or lon.ndim != 1:
+        raise UserError(
+            f"the grid has latitudes of shape {lat.shape} and longitudes of shape {lon.shape}: "
+            "only grids with one-dimensional coordinates can be used; regrid the source first"
+        )
+    if not (np.diff(lat) > 0).all():
+        raise UserError("the latitudes of the grid do not ascend; sort the source by latitude first")
+    if not np.allclose(np.diff(lon), 360 / len(lon), rtol=1e-3):
+        raise UserError(f"the longitudes of the grid are not {len(lon)} equal steps around the globe")
