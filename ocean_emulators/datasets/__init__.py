@@ -1,0 +1,1 @@
+"""From an ocean model's output to tensors: sources, preparation, the packed store, statistics, training windows."""

@@ -1,0 +1,101 @@
+"""What is learnt from and predicted: source, fields, levels, periods."""
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from ocean_emulators.config import Config
+from ocean_emulators.config.base import did_you_mean
+from ocean_emulators.ocean import fields
+from ocean_emulators.ocean.calendar import DATE
+from ocean_emulators.ocean.fields import Channel
+
+
+class Period(Config):
+    start: str
+    """first day, YYYY-MM-DD in the calendar of the source"""
+    end: str
+    """last day, YYYY-MM-DD, included"""
+
+    @field_validator("start", "end")
+    @classmethod
+    def _is_date(cls, value: str) -> str:
+        if not DATE.fullmatch(value):
+            raise ValueError(f"found {value!r}: expected a date as YYYY-MM-DD")
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Period":
+        if self.start > self.end:
+            raise ValueError(f"ends ({self.end}) before it starts ({self.start})")
+        return self
+
+
+class Periods(Config):
+    train: Period
+    """weights, statistics and climatology are made from this period alone"""
+    validation: Period
+    """choices (best epoch, hyper-parameters) are made on this period"""
+    test: Period
+    """held out: read by evaluation and comparison only"""
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> "Periods":
+        named = [(name, getattr(self, name)) for name in type(self).model_fields]
+        for i, (first, a) in enumerate(named):
+            for second, b in named[i + 1 :]:
+                if a.start <= b.end and b.start <= a.end:
+                    raise ValueError(
+                        f"{first} ({a.start} to {a.end}) and {second} ({b.start} to {b.end}) overlap; "
+                        "scores would be of data that was trained on. Let one end before the other starts"
+                    )
+        return self
+
+    @property
+    def span(self) -> Period:
+        """From the first day of any period to the last of any."""
+        periods = (self.train, self.validation, self.test)
+        return Period(start=min(p.start for p in periods), end=max(p.end for p in periods))
+
+
+class DataConfig(Config):
+    source: str
+    """Zarr store of the ocean model's output (a folder, one .zip file, or a URL), relative to the project's root"""
+    prognostic: tuple[str, ...] = Field(min_length=1)
+    """fields to predict, by their names in the field table (CMIP); this is their order in the model's channels"""
+    forcing: tuple[str, ...]
+    """fields given to the model at every step, never predicted"""
+    levels: tuple[int, ...] = Field(min_length=1)
+    """depth levels to keep, counted from the surface (0)"""
+    coarsen: int = Field(1, ge=1)
+    """factor by which the grid is coarsened in both directions by area-weighted means over wet cells; 1 keeps it"""
+    periods: Periods
+    """training, validation and test periods; they may not overlap"""
+
+    @field_validator("prognostic", "forcing")
+    @classmethod
+    def _fields_exist(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in value:
+            if name not in fields.FIELDS:
+                raise ValueError(f"no field {name!r}; {did_you_mean(name, fields.FIELDS)}")
+            role = fields.FIELDS[name].role
+            if role != info.field_name:
+                raise ValueError(f"{name!r} is a {role} field")
+        if len(set(value)) < len(value):
+            raise ValueError(f"a field is named twice: {', '.join(value)}")
+        return value
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_ascend(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(level < 0 for level in value) or list(value) != sorted(set(value)):
+            raise ValueError(f"found {list(value)}: expected level numbers from the surface (0) down, each once")
+        return value
+
+    @property
+    def prognostic_channels(self) -> tuple[Channel, ...]:
+        """One channel per predicted field and level."""
+        return fields.channels(self.prognostic, self.levels)
+
+    @property
+    def forcing_channels(self) -> tuple[Channel, ...]:
+        """One channel per forcing field."""
+        return fields.channels(self.forcing, self.levels)

@@ -1,0 +1,172 @@
+"""From a source to the packed training store: validate, derive, coarsen, keep the wet cells."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+import zarr
+
+from ocean_emulators.config.base import did_you_mean, digest
+from ocean_emulators.datasets.config import DataConfig, Period
+from ocean_emulators.datasets.sources import open_source
+from ocean_emulators.datasets.store import create_store, seal_store
+from ocean_emulators.errors import UserError
+from ocean_emulators.ocean import calendar
+from ocean_emulators.ocean.fields import Channel
+from ocean_emulators.ocean.grid import Grid
+
+
+def prepare(config: DataConfig, path: Path) -> None:
+    """Write the packed store of a source at `path`, replacing what is there.
+
+    The work is cut into files of the store and runs on dask's scheduler, threads or a cluster that the user has set.
+
+    Raises
+    ------
+    UserError
+        If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet.
+    """
+    dataset = select(config)
+    chosen = config.prognostic_channels + config.forcing_channels
+    mask = xr.concat([dataset[f"mask_{c.mask_level}"] for c in chosen], "channel").compute()
+    building = path.with_name(path.name + ".partial")
+    shutil.rmtree(building, ignore_errors=True)
+    grid = Grid.from_dataset(dataset)
+    target = create_store(building, config.prognostic_channels, config.forcing_channels, mask, dataset["time"], grid)
+    rows = _rows(dataset, chosen, mask.values, times_per_block=target.shards[0])  # type: ignore[index]
+    starts = np.cumsum([0, *rows.chunks[0][:-1]])
+    write = dask.delayed(_write_block)
+    offsets = np.cumsum([0, *mask.values.sum((1, 2))])
+    tasks = [
+        write(block, building, int(start), offsets, [c.name for c in chosen], dataset["time"].values)
+        for block, start in zip(rows.to_delayed().ravel(), starts, strict=True)
+    ]
+    digests = dask.compute(*tasks)
+    seal_store(building, digest(digests, _describe(dataset, chosen, mask.values)))
+    shutil.rmtree(path, ignore_errors=True)
+    building.replace(path)
+
+
+def select(config: DataConfig) -> xr.Dataset:
+    """The part of the source that an experiment uses, lazily: its fields, levels and times, derived and coarsened.
+
+    Raises
+    ------
+    UserError
+        As `prepare`, save for missing values.
+    """
+    dataset = open_source(config.source)
+    _require_levels(dataset, config)
+    dataset = _derive(dataset, config)
+    names = [c.name for c in config.prognostic_channels + config.forcing_channels]
+    for name in names:
+        if name not in dataset:
+            held = sorted(str(n) for n, v in dataset.data_vars.items() if "time" in v.dims)
+            raise UserError(f"data: {config.source} has no variable {name!r}; {did_you_mean(name, held)}")
+    dataset = _coarsen(dataset, config, names)
+    return _within_periods(dataset, config)
+
+
+def _require_levels(dataset: xr.Dataset, config: DataConfig) -> None:
+    n = dataset.sizes["lev"]
+    if config.levels[-1] >= n:
+        raise UserError(
+            f"data.levels: level {config.levels[-1]} asked for, but {config.source} has levels 0 to {n - 1}"
+        )
+
+
+def _within_periods(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
+    time = dataset["time"].values
+    for name in type(config.periods).model_fields:
+        period: Period = getattr(config.periods, name)
+        if not calendar.within(time, period.start, period.end).any():
+            raise UserError(
+                f"data.periods.{name}: {period.start} to {period.end} holds none of the times of {config.source}, "
+                f"{time[0]} to {time[-1]}"
+            )
+    span = config.periods.span
+    dataset = dataset.isel(time=np.flatnonzero(calendar.within(time, span.start, span.end)))
+    calendar.step_days(dataset["time"].values)
+    return dataset
+
+
+def _derive(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
+    """Anomalies that the source does not hold: departures from the day-of-year mean of the training period."""
+    for forcing in config.forcing_channels:
+        base = forcing.field.anomaly_of
+        if base is None or forcing.name in dataset or base not in dataset:
+            continue
+        train = config.periods.train
+        inside = calendar.within(dataset["time"].values, train.start, train.end)
+        bins, _ = calendar.season_bins(dataset["time"].values, calendar.step_days(dataset["time"].values))
+        season = xr.DataArray(bins, dims="time", name="season")
+        mean = dataset[base].isel(time=inside).groupby(season.isel(time=inside)).mean()
+        dataset = dataset.assign({forcing.name: dataset[base] - mean.sel(season=season).drop_vars("season")})
+    return dataset
+
+
+def _coarsen(dataset: xr.Dataset, config: DataConfig, names: list[str]) -> xr.Dataset:
+    """Means over blocks of cells, weighted by wet area; a block is wet where at least half of its area is."""
+    grid = Grid.from_dataset(dataset)
+    dataset = dataset.assign(areacello=(("lat", "lon"), grid.area))
+    if config.coarsen == 1:
+        return dataset
+    factor = {"lat": config.coarsen, "lon": config.coarsen}
+    if any(dataset.sizes[dimension] % config.coarsen for dimension in factor):
+        raise UserError(f"data.coarsen: {config.coarsen} does not divide the grid of {config.source}, {grid.shape}")
+
+    def total(array: xr.DataArray) -> xr.DataArray:
+        return array.coarsen(factor).sum()
+
+    area = total(dataset["areacello"])
+    variables: dict[str, xr.DataArray] = {}
+    for level in {0, *config.levels}:
+        weight = dataset["areacello"] * dataset[f"mask_{level}"]
+        wet = total(weight) >= 0.5 * area
+        variables[f"mask_{level}"] = wet
+        for name in names:
+            if _level_of(name) == level:
+                mean = total(dataset[name].fillna(0.0) * weight) / total(weight).where(wet)
+                variables[name] = mean.astype("float32")
+    return xr.Dataset(variables).assign(areacello=area, dz=dataset["dz"]).assign_coords(lev=dataset["lev"])
+
+
+def _level_of(name: str) -> int:
+    suffix = name.rpartition("_")[2]
+    return int(suffix) if suffix.isdigit() else 0
+
+
+def _rows(dataset: xr.Dataset, chosen: tuple[Channel, ...], mask: np.ndarray, times_per_block: int) -> da.Array:
+    """All wet cells as one lazy array [time, cell], in blocks that are files of the store."""
+    parts = []
+    for channel, wet in zip(chosen, mask, strict=True):
+        field = dataset[channel.name].transpose("time", "lat", "lon").data.astype("float32")
+        parts.append(field.reshape(field.shape[0], -1)[:, np.flatnonzero(wet)])
+    return da.concatenate(parts, axis=1).rechunk((times_per_block, -1))
+
+
+def _write_block(
+    block: np.ndarray, path: Path, start: int, offsets: np.ndarray, names: list[str], time: np.ndarray
+) -> str:
+    """Write the rows of one file and return their hash."""
+    missing = ~np.isfinite(block)
+    if missing.any():
+        step, cell = np.argwhere(missing)[0]
+        name = names[int(np.searchsorted(offsets, cell, side="right")) - 1]
+        raise UserError(
+            f"data.source: {name} has no value at {time[start + step]} in {int(missing[step].sum())} cell(s) that the "
+            "mask of its level calls wet; mend the store or its mask"
+        )
+    zarr.open_group(path, mode="a")["rows"][start : start + len(block)] = block  # type: ignore[index]
+    return hashlib.sha256(block.tobytes()).hexdigest()
+
+
+def _describe(dataset: xr.Dataset, chosen: tuple[Channel, ...], mask: np.ndarray) -> list[object]:
+    """What tells one store from another beside its rows."""
+    coordinates = [dataset[name].values.tolist() for name in ("lat", "lon", "lev", "dz")]
+    times = [str(t) for t in dataset["time"].values]
+    return [[c.name for c in chosen], hashlib.sha256(mask.tobytes()).hexdigest(), coordinates, times]

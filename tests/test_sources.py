@@ -1,0 +1,80 @@
+"""The layouts in which OM4 was published give one and the same ocean."""
+
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from ocean_emulators.datasets.sources import open_source
+from ocean_emulators.errors import UserError
+from tests import tiny
+
+THREE_D = ("thetao", "so", "uo", "vo")
+
+
+def tiny_ocean() -> xr.Dataset:
+    return tiny.dataset(years=1)
+
+
+def stacked_mask(dataset: xr.Dataset) -> xr.Dataset:
+    wetmask = xr.concat([dataset[f"mask_{k}"] for k in range(tiny.LEVELS)], "lev").astype("f4")
+    return dataset.drop_vars([f"mask_{k}" for k in range(tiny.LEVELS)]).assign(wetmask=wetmask)
+
+
+def by_depth(dataset: xr.Dataset) -> xr.Dataset:
+    depth = {0: "10_0", 1: "70_0"}
+    return stacked_mask(dataset).rename({f"{n}_{k}": f"{n}_lev_{d}" for n in THREE_D for k, d in depth.items()})
+
+
+def compact(dataset: xr.Dataset) -> xr.Dataset:
+    stacked = {n: xr.concat([dataset[f"{n}_{k}"] for k in range(tiny.LEVELS)], "lev") for n in THREE_D}
+    flat = [f"{n}_{k}" for n in THREE_D for k in range(tiny.LEVELS)]
+    return stacked_mask(dataset).drop_vars(flat).assign(stacked)
+
+
+def maskless(dataset: xr.Dataset) -> xr.Dataset:
+    return dataset.drop_vars([f"mask_{k}" for k in range(tiny.LEVELS)])
+
+
+def opened(dataset: xr.Dataset, path: Path) -> xr.Dataset:
+    dataset.to_zarr(path, zarr_format=2)
+    return open_source(str(path)).load()
+
+
+@pytest.mark.parametrize("layout", [by_depth, compact, maskless])
+def test_layouts_agree(layout: object, tmp_path: Path) -> None:
+    assert callable(layout)
+    current = opened(tiny_ocean(), tmp_path / "current.zarr")
+    other = opened(layout(tiny_ocean()), tmp_path / "other.zarr")
+    assert set(current.data_vars) == set(other.data_vars)
+    for name in current.data_vars:
+        assert current[name].dtype == other[name].dtype
+        xr.testing.assert_equal(current[name], other[name])
+    assert current["mask_1"].dtype == bool
+    assert current["thetao_1"].dims == ("time", "lat", "lon")
+
+
+def test_what_is_not_there_or_no_zarr_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.source: no such file or folder: .*nowhere.zarr"):
+        open_source(str(tmp_path / "nowhere.zarr"))
+    (tmp_path / "text.zarr").mkdir()
+    (tmp_path / "text.zarr" / "note.txt").write_text("no data")
+    with pytest.raises(UserError, match=r"text.zarr can't be opened as a Zarr store"):
+        open_source(str(tmp_path / "text.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.drop_vars("lev"), "has no coordinate 'lev'"),
+        (lambda d: d.drop_vars("x"), "has no coordinate 'lon'"),
+        (lambda d: d.drop_vars("dz"), "has no layer thicknesses `dz`"),
+        (lambda d: d.rename(so_1="so_lev_71_5"), "so_lev_71_5 is at 71.5 m, which is none of the levels"),
+        (lambda d: maskless(d).drop_vars("thetao_1"), "has neither mask_1, nor wetmask, nor thetao_1"),
+    ],
+    ids=["lev", "lon", "dz", "depth", "mask"],
+)
+def test_what_every_layout_needs_is_asked_for(change: object, message: str, tmp_path: Path) -> None:
+    assert callable(change)
+    with pytest.raises(UserError, match=message):
+        opened(change(tiny_ocean()), tmp_path / "s.zarr")
