@@ -1,0 +1,1 @@
+"""Emulators: a common base, and one module for each family."""

@@ -1,0 +1,146 @@
+"""What all emulators share: which times they read and write, how output becomes a state, and the ocean's mask."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ocean_emulators.config import Config
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.statistics import Statistics
+from ocean_emulators.datasets.windows import DataRequirements
+from ocean_emulators.ocean.grid import Grid
+
+
+class BaseModelConfig(Config):
+    """The part of every model's configuration that the rollout depends on."""
+
+    input_states: int = Field(1, ge=1)
+    """number of consecutive states that the model is given (1 = the present; published Samudra: 2)"""
+    output_states: int = Field(1, ge=1)
+    """number of consecutive states that one call predicts (published Samudra: 2)"""
+    forcing_times: tuple[int, ...] = (0, 1)
+    """times of the forcing given to a call, in steps from the last given state (published Samudra: [-1, 0])"""
+    prediction: Literal["state", "change"] = "change"
+    """what the network puts out: the state itself, or its change from the last given state, in units of the standard
+    deviation of the change over one step"""
+    coordinates: bool = False
+    """give the network each cell's position on the unit sphere (3 channels)"""
+    bathymetry: bool = False
+    """give the network the depth of each cell's column (1 channel)"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """arithmetic inside the network; its last layer, states and losses are float32 always"""
+
+    @model_validator(mode="after")
+    def _forcing_is_at_hand(self) -> "BaseModelConfig":
+        allowed = range(-self.input_states + 1, self.output_states + 1)
+        for time in self.forcing_times:
+            if time not in allowed:
+                raise ValueError(
+                    f"forcing_times: found {time}: a call that is given {self.input_states} and predicts "
+                    f"{self.output_states} state(s) can use forcing at {allowed.start} to {allowed.stop - 1}"
+                )
+        if list(self.forcing_times) != sorted(set(self.forcing_times)):
+            raise ValueError("forcing_times: expected ascending times, each once")
+        return self
+
+    @property
+    def requirements(self) -> DataRequirements:
+        """The times that one call reads and writes."""
+        return DataRequirements(self.input_states, self.output_states, self.forcing_times)
+
+
+@dataclass(frozen=True)
+class OceanContext:
+    """What a model must know of the ocean that it is built for."""
+
+    n_prognostic: int
+    n_forcing: int
+    mask: Tensor
+    """[prognostic channel, lat, lon], bool"""
+    lat: Tensor
+    """[lat], degrees north"""
+    lon: Tensor
+    """[lon], degrees east"""
+    change_scale: Tensor
+    """[prognostic channel], standard deviation of the change over one step / standard deviation"""
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        """(lat, lon)"""
+        return self.mask.shape[-2], self.mask.shape[-1]
+
+    @classmethod
+    def of(cls, packing: Packing, statistics: Statistics, grid: Grid) -> "OceanContext":
+        """Of a store's packing, its statistics and its grid."""
+        n = len(packing.prognostic)
+        scale = torch.as_tensor(statistics.change_std[:n] / statistics.std[:n], dtype=torch.float32)
+        lat, lon = torch.tensor(grid.lat), torch.tensor(grid.lon)
+        return cls(n, len(packing.forcing), packing.prognostic_mask.cpu(), lat, lon, scale)
+
+    def unit_sphere(self) -> Tensor:
+        """Position of each cell on the unit sphere, [3, lat, lon]: continuous across 0°E, unlike longitude."""
+        lat, lon = torch.deg2rad(self.lat)[:, None], torch.deg2rad(self.lon)[None, :]
+        xyz = [
+            torch.cos(lat) * torch.cos(lon),
+            torch.cos(lat) * torch.sin(lon),
+            torch.sin(lat).expand(-1, lon.shape[1]),
+        ]
+        return torch.stack(xyz).float()
+
+    def depth(self) -> Tensor:
+        """Share of the predicted channels that are wet in each cell, [1, lat, lon]: 0 on land, 1 in the deep ocean."""
+        return self.mask.float().mean(0, keepdim=True)
+
+
+class BaseModel(nn.Module):
+    """An emulator: maps given states and forcing to the next states, all normalised, land zero.
+
+    Channels are stacked [time, channel], oldest first, states before forcing: the layout of the released weights.
+    """
+
+    mask: Tensor
+    change_scale: Tensor
+    static: Tensor
+
+    def __init__(self, config: BaseModelConfig, ocean: OceanContext) -> None:
+        super().__init__()
+        self.config = config
+        static = [ocean.mask[:0].float()]
+        static += [ocean.unit_sphere()] if config.coordinates else []
+        static += [ocean.depth()] if config.bathymetry else []
+        self.register_buffer("static", torch.cat(static), persistent=False)
+        self.in_channels = (
+            config.input_states * ocean.n_prognostic
+            + len(config.forcing_times) * ocean.n_forcing
+            + self.static.shape[0]
+        )
+        self.out_channels = config.output_states * ocean.n_prognostic
+        self.register_buffer("mask", ocean.mask.float(), persistent=False)
+        self.register_buffer("change_scale", ocean.change_scale[:, None, None], persistent=False)
+
+    @abstractmethod
+    def network(self, x: Tensor) -> Tensor:
+        """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon]"""
+
+    def forward(self, states: Tensor, forcing: Tensor) -> Tensor:
+        """One call.
+
+        Parameters
+        ----------
+        states: [batch, input state, prognostic channel, lat, lon]
+        forcing: [batch, forcing time, forcing channel, lat, lon]
+
+        Returns
+        -------
+        [batch, output state, prognostic channel, lat, lon]
+        """
+        static = self.static.expand(len(states), -1, -1, -1)
+        out = self.network(torch.cat([states.flatten(1, 2), forcing.flatten(1, 2), static], dim=1))
+        out = out.unflatten(1, (self.config.output_states, -1))
+        if self.config.prediction == "change":
+            out = states[:, -1:] + self.change_scale * out
+        return out * self.mask

@@ -1,0 +1,110 @@
+"""Samudra and Samudra 2: a ConvNeXt U-Net on the whole globe.
+
+Samudra: Dheeshjith et al. 2025, doi:10.1029/2024GL114318. Samudra 2 is the same class with other widths, a smaller expansion,
+and upsampling that is periodic in longitude.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ocean_emulators.errors import UserError
+from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
+from ocean_emulators.models.blocks import GlobeConv, Norm, Upsampling
+from ocean_emulators.models.unet import UNet
+
+
+class SamudraConfig(BaseModelConfig):
+    type: Literal["samudra"] = "samudra"
+    """model family"""
+    width: int | tuple[int, ...] = (200, 250, 300, 400)
+    """channels at each resolution, finest first; one number means the same at every resolution"""
+    dilation: tuple[int, ...] = Field((1, 2, 4, 8), min_length=1)
+    """dilation of the 3×3 convolutions at each resolution, in cells; its length is the number of poolings"""
+    expansion: int = Field(4, ge=1)
+    """channels inside a block / channels entering it"""
+    norm: Norm = "batch"
+    """normalisation inside blocks: batch, instance or none"""
+    activation_cap: float = Field(10.0, gt=0)
+    """upper bound of the GELU"""
+    upsampling: Upsampling = "periodic_bilinear"
+    """bilinear (Samudra; has a seam at 0°E) or periodic_bilinear (Samudra 2)"""
+    head_kernel: Literal[1, 3] = 3
+    """size of the last convolution, cells"""
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> "SamudraConfig":
+        if isinstance(self.width, tuple) and len(self.width) != len(self.dilation):
+            raise ValueError(
+                f"width has {len(self.width)} resolutions and dilation {len(self.dilation)}: give as many of each, "
+                "or one number as width"
+            )
+        if min((*self.widths, *self.dilation)) < 1:
+            raise ValueError("width and dilation must be at least 1")
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels at each resolution, finest first."""
+        return self.width if isinstance(self.width, tuple) else (self.width,) * len(self.dilation)
+
+    def activations_per_cell(self, in_channels: int) -> float:
+        """Estimate of the values kept for back-propagation in one call, per cell of the grid."""
+        widths, total = [in_channels, *self.widths], 0.0
+        for level, (cin, cout) in enumerate(zip(widths, self.widths, strict=False)):
+            inner = 8 * self.expansion  # two convolutions, each with padded input, norm and activation
+            down, up = inner * cin + 2 * cout, inner * cout + 4 * cout
+            total += (down + up) / 4**level
+        return total
+
+    def check_grid(self, shape: tuple[int, int]) -> None:
+        """Whether a grid (lat, lon) survives poolings and circular padding.
+
+        Raises
+        ------
+        UserError
+            With the first resolution that is too small and what would fit.
+        """
+        sizes = [(shape[0] >> level, shape[1] >> level) for level in range(len(self.dilation) + 1)]
+        dilations = (*self.dilation, self.dilation[-1])
+        for level, ((n_lat, n_lon), dilation) in enumerate(zip(sizes, dilations, strict=True)):
+            if n_lat < 2 or n_lon < max(2, dilation):
+                raise UserError(
+                    f"model.dilation: {list(self.dilation)} needs at least 2 × {max(2, dilation)} cells after "
+                    f"{level} pooling(s), but the grid of {shape[0]} × {shape[1]} has {n_lat} × {n_lon} there; "
+                    "use fewer resolutions (shorter width and dilation) or smaller dilations"
+                )
+
+    def build(self, ocean: OceanContext) -> "Samudra":
+        """The model, with fresh weights, for an ocean."""
+        self.check_grid(ocean.grid_shape)
+        return Samudra(self, ocean)
+
+
+class Samudra(BaseModel):
+    """The U-Net and a convolution that reads the channels out."""
+
+    def __init__(self, config: SamudraConfig, ocean: OceanContext) -> None:
+        super().__init__(config, ocean)
+        self.unet = UNet(
+            self.in_channels,
+            config.widths,
+            config.dilation,
+            config.expansion,
+            config.norm,
+            config.activation_cap,
+            periodic_upsampling=config.upsampling == "periodic_bilinear",
+        )
+        self.decoder = GlobeConv(config.widths[0], self.out_channels, config.head_kernel)
+        if config.prediction == "change":  # begin near persistence
+            with torch.no_grad():
+                self.decoder.weight.mul_(0.1)
+                self.decoder.bias.zero_()  # type: ignore[union-attr]
+
+    def network(self, x: Tensor) -> Tensor:
+        """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon]"""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            x = self.unet(x)
+        return self.decoder(x.float())

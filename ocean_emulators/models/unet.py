@@ -1,0 +1,64 @@
+"""The U-Net of ConvNeXt blocks, with skips that are added."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ocean_emulators.models.blocks import ConvNeXtBlock, Norm, Upsample
+
+
+class UNet(nn.Module):
+    """[batch, in, lat, lon] -> [batch, widths[0], lat, lon].
+
+    One block and a pooling per width on the way down, one block in the middle, an upsampling and a block per width on the
+    way up. What leaves a block on the way down is added to what the upsampling of that resolution gives.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        dilations: Sequence[int],
+        expansion: int,
+        norm: Norm,
+        activation_cap: float,
+        periodic_upsampling: bool,
+    ) -> None:
+        super().__init__()
+
+        def block(cin: int, cout: int, dilation: int) -> ConvNeXtBlock:
+            return ConvNeXtBlock(cin, cout, dilation, expansion, norm, activation_cap)
+
+        layers: list[nn.Module] = []
+        for cin, cout, dilation in zip([in_channels, *widths], widths, dilations, strict=False):
+            layers += [block(cin, cout, dilation), nn.AvgPool2d(2)]
+        layers += [block(widths[-1], widths[-1], dilations[-1])]
+        up = [(widths[i], widths[i - 1], dilations[i]) for i in range(len(widths) - 1, 0, -1)]
+        # The last block keeps its width. That its dilation is the one before it's, not the first level's, is how the
+        # released weights were trained.
+        up.append((widths[0], widths[0], dilations[min(1, len(dilations) - 1)]))
+        for cin, cout, dilation in up:
+            layers += [Upsample(periodic_upsampling), block(cin, cout, dilation)]
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Down, then up."""
+        skips: list[Tensor] = []
+        for layer in self.layers:
+            if isinstance(layer, nn.AvgPool2d):
+                skips.append(x)
+            x = layer(x)
+            if isinstance(layer, Upsample):
+                skip = skips.pop()
+                x = _fit(x, skip.shape[-2:]) + skip
+        return x
+
+
+def _fit(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Give back, as zeros, the row or column that pooling cut off an odd size."""
+    missing_lat, missing_lon = shape[0] - x.shape[-2], shape[1] - x.shape[-1]
+    if not (missing_lat or missing_lon):
+        return x
+    south, west = missing_lat // 2, missing_lon // 2
+    return F.pad(x, (west, missing_lon - west, south, missing_lat - south))
