@@ -1,0 +1,25 @@
+"""Where and how work runs on a machine: none of it is a param, because it changes no result beyond rounding."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from ocean_emulators.config import Config
+
+
+class Runtime(Config):
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """what to compute on; auto takes a GPU where there is one"""
+    threads: int = Field(1, ge=1)
+    """CPU threads of a process; with one, results are the same to the bit on any number of cores. Two take a third off a
+    step on idle cores, but multiply it as soon as another process wants one of them: OpenMP's threads wait by spinning"""
+    cache: Literal["none", "host", "device"] = "host"
+    """where training data are held once read: nowhere, in the machine's memory, or on the device"""
+
+    def start(self) -> torch.device:
+        """Set the process up and return the device to compute on."""
+        torch.set_num_threads(self.threads)
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)

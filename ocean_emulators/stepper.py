@@ -1,0 +1,126 @@
+"""The Stepper: one rollout, three uses: `train_batch`, `validate_batch`, `inference`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.windows import DataRequirements, InferenceDataset
+from ocean_emulators.losses import MaskedLoss
+from ocean_emulators.models.base import BaseModelConfig
+
+
+@dataclass(frozen=True)
+class BatchOutput:
+    """What a batch gave."""
+
+    loss: Tensor
+    """scalar; on the graph when it comes from `train_batch`"""
+    channel_loss: Tensor
+    """[call, channel], detached"""
+
+
+class Stepper:
+    """Moves an emulator through time, on normalised channels, between packed rows of physical values.
+
+    Parameters
+    ----------
+    model: maps (states, forcing) to the next states, see `BaseModel.forward`
+    config: the model's configuration, which says what times a call reads and writes
+    packing: rows ⇄ channels
+    loss: needed for training and validation only
+    detach_every: training cuts the gradient before every n-th call; 0 never does
+    input_noise: standard deviation of noise on the states that training begins from, in units of each channel's
+        standard deviation of the change over one step
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: BaseModelConfig,
+        packing: Packing,
+        loss: MaskedLoss | None = None,
+        detach_every: int = 0,
+        input_noise: Tensor | None = None,
+    ) -> None:
+        self.model, self.config, self.packing, self.loss = model, config, packing, loss
+        self.detach_every, self.input_noise = detach_every, input_noise
+
+    @property
+    def requirements(self) -> DataRequirements:
+        """The times that one call reads and writes."""
+        return self.config.requirements
+
+    def rollout(self, states: Tensor, forcing: Callable[[int], Tensor], calls: int) -> Iterator[Tensor]:
+        """Feed the emulator its own output.
+
+        Parameters
+        ----------
+        states: [batch, input state, channel, lat, lon], normalised
+        forcing: for each call its forcing, [batch, forcing time, forcing channel, lat, lon]
+        calls: how often to call the model
+
+        Yields
+        ------
+        [batch, output state, channel, lat, lon] for each call
+        """
+        for call in range(calls):
+            if call and self.detach_every and call % self.detach_every == 0:
+                states = states.detach()
+            predicted = self.model(states, forcing(call))
+            yield predicted
+            states = torch.cat([states, predicted], dim=1)[:, -self.config.input_states :]
+
+    def train_batch(self, rows: Tensor, calls: int, generator: torch.Generator | None = None) -> BatchOutput:
+        """Loss of a rollout over windows of rows [window, time, cell]; call `loss.backward()` on it.
+
+        `generator` draws the input noise.
+        """
+        self.model.train()
+        return self._loss_of_windows(rows, calls, lambda states: self._with_noise(states, generator))
+
+    @torch.no_grad()
+    def validate_batch(self, rows: Tensor, calls: int) -> BatchOutput:
+        """The same without gradients and with the model in evaluation mode."""
+        self.model.eval()
+        return self._loss_of_windows(rows, calls, lambda states: states)
+
+    def _with_noise(self, states: Tensor, generator: torch.Generator | None) -> Tensor:
+        if self.input_noise is None:
+            return states
+        noise = torch.randn(states.shape, generator=generator, device=states.device)
+        return states + self.input_noise * noise
+
+    def _loss_of_windows(self, rows: Tensor, calls: int, perturb: Callable[[Tensor], Tensor]) -> BatchOutput:
+        assert self.loss is not None
+        needs, now = self.requirements, self.requirements.past
+        prognostic, forcing = self.packing.unpack(rows)
+        initial = perturb(prognostic[:, now - needs.input_states + 1 : now + 1])
+
+        def forcing_of(call: int) -> Tensor:
+            return forcing[:, [now + offset for offset in needs.forcing_offsets(call)]]
+
+        losses = []
+        for call, predicted in enumerate(self.rollout(initial, forcing_of, calls)):
+            first = now + 1 + call * needs.output_states
+            losses.append(self.loss(predicted, prognostic[:, first : first + needs.output_states]))
+        channel_loss = torch.stack(losses)
+        return BatchOutput(channel_loss.mean(), channel_loss.detach())
+
+    @torch.no_grad()
+    def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:
+        """Free rollouts from several starts; for each step the predicted rows [start, prognostic cell], physical."""
+        self.model.eval()
+        initial, _ = self.packing.unpack(data.initial(starts))
+
+        def forcing(call: int) -> Tensor:
+            return self.packing.unpack_forcing(data.forcing(starts, call))
+
+        calls = -(-steps // self.config.output_states)
+        left = steps
+        for predicted in self.rollout(initial, forcing, calls):
+            for state in predicted.unbind(1)[:left]:
+                yield self.packing.pack(state)
+            left -= predicted.shape[1]

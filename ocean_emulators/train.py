@@ -1,0 +1,201 @@
+"""Training: K-call rollouts with Adam, a cosine schedule, gradient clipping and an average of the weights."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch.utils.data import DataLoader
+from torch_ema import ExponentialMovingAverage
+from tqdm import tqdm
+
+from ocean_emulators.aggregator.train import TrainAggregator
+from ocean_emulators.aggregator.validate import ValidateAggregator
+from ocean_emulators.checkpoints import load_checkpoint, save_checkpoint
+from ocean_emulators.config import Config
+from ocean_emulators.datasets.samplers import EpochBatchSampler
+from ocean_emulators.datasets.windows import TrainData
+from ocean_emulators.losses import LossConfig
+from ocean_emulators.stepper import Stepper
+
+
+class TrainConfig(Config):
+    seed: int = Field(1, ge=0)
+    """seed of the first weights and of the order of batches"""
+    epochs: int = Field(ge=1)
+    """passes over the training period"""
+    batch_size: int = Field(ge=1)
+    """windows per optimiser step, over all processes together"""
+    rollout_calls: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    """length of the rollout that the loss sees, in calls of the model (K); several are used one after the other, each for
+    an equal share of the epochs; validation uses the last"""
+    detach_every: int = Field(0, ge=0)
+    """cut the gradient before every n-th call of a rollout; 0 = back-propagate through all of it"""
+    learning_rate: float = Field(gt=0)
+    """highest learning rate of Adam"""
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    """share of all optimiser steps over which the learning rate rises from zero; then it falls to zero as a cosine"""
+    weight_decay: float = Field(0.0, ge=0)
+    """decoupled weight decay (AdamW); 0 is Adam"""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """decay of Adam's averages of the gradient and of its square"""
+    input_noise: float = Field(0.0, ge=0)
+    """noise on the states that training rollouts begin from, in standard deviations of the change over one step: teaches
+    the emulator to pull its own errors back"""
+    gradient_clip: float = Field(1.0, gt=0)
+    """largest norm of the gradient"""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """decay per optimiser step of the weights' moving average, which is what validation and evaluation use"""
+    loss: LossConfig = LossConfig()
+    """what is minimised"""
+
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+class Trainer:
+    """The training loop. Knows its parts, not where they come from. `train_data` has one entry per `rollout_calls`.
+
+    After each epoch the state is saved to `checkpoint`; a Trainer that resumes from there ends with the weights, bit for
+    bit, that an uninterrupted run would have.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        stepper: Stepper,
+        train_data: Sequence[TrainData],
+        validation_data: TrainData,
+        train_aggregator: TrainAggregator,
+        validate_aggregator: ValidateAggregator,
+        checkpoint: Path,
+        report: Report,
+    ) -> None:
+        self.config, self.stepper = config, stepper
+        self.train_aggregator, self.validate_aggregator = train_aggregator, validate_aggregator
+        self.checkpoint, self.report = checkpoint, report
+        self.samplers = [EpochBatchSampler(len(data), config.batch_size, config.seed) for data in train_data]
+        self.train_loaders = [
+            DataLoader(data, batch_sampler=sampler, collate_fn=_as_is)
+            for data, sampler in zip(train_data, self.samplers, strict=True)
+        ]
+        self.validation_loader = DataLoader(validation_data, batch_size=config.batch_size, collate_fn=_as_is)
+        self.optimizer = torch.optim.AdamW(
+            stepper.model.parameters(),
+            lr=config.learning_rate,
+            betas=config.adam_betas,
+            weight_decay=config.weight_decay,
+        )
+        self.ema = ExponentialMovingAverage(averaged_tensors(stepper.model), decay=config.ema_decay)
+        self.epoch = 0
+        self.history: list[dict[str, float]] = []
+
+    def resume(self) -> bool:
+        """Go back to the saved state, if there is one."""
+        if not self.checkpoint.is_file():
+            return False
+        self.load_state_dict(load_checkpoint(self.checkpoint))
+        return True
+
+    def run(self) -> None:
+        """Train to the last epoch, saving and reporting after each."""
+        while self.epoch < self.config.epochs:
+            began = time.perf_counter()
+            logs = {**self._train_epoch(), **self._validate()}
+            logs["train/seconds"] = time.perf_counter() - began
+            self.epoch += 1
+            self.history.append(logs)
+            save_checkpoint(self.state_dict(), self.checkpoint)
+            self.report(self.epoch, logs)
+
+    def _train_epoch(self) -> dict[str, float]:
+        phase = self._phase(self.epoch)
+        self.samplers[phase].set_epoch(self.epoch)
+        self.train_aggregator.reset()
+        device = next(self.stepper.model.parameters()).device
+        noise = torch.Generator(device).manual_seed(self.config.seed * 1_000_003 + self.epoch)
+        steps_before = sum(len(self.samplers[self._phase(epoch)]) for epoch in range(self.epoch))
+        with self._progress(len(self.samplers[phase])) as bar:
+            for step, rows in enumerate(self.train_loaders[phase], start=steps_before):
+                self._set_learning_rate(step)
+                output = self.stepper.train_batch(rows, self.config.rollout_calls[phase], noise)
+                self._optimise(output.loss)
+                self.train_aggregator.record_batch(output)
+                bar.update()
+                bar.set_postfix(loss=f"{output.loss.item():.4f}", refresh=False)
+        return {"train/learning_rate": self.optimizer.param_groups[0]["lr"], **self.train_aggregator.get_logs()}
+
+    def _phase(self, epoch: int) -> int:
+        """Which of the `rollout_calls` an epoch uses."""
+        return epoch * len(self.config.rollout_calls) // self.config.epochs
+
+    def _optimise(self, loss: torch.Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(
+            self.stepper.model.parameters(), self.config.gradient_clip, error_if_nonfinite=True
+        )
+        self.optimizer.step()
+        self.ema.update()
+
+    def _validate(self) -> dict[str, float]:
+        self.validate_aggregator.reset()
+        calls = self.config.rollout_calls[-1]
+        with self.ema.average_parameters():
+            for rows in self.validation_loader:
+                self.validate_aggregator.record_batch(self.stepper.validate_batch(rows, calls))
+        return self.validate_aggregator.get_logs()
+
+    def _set_learning_rate(self, step: int) -> None:
+        total = sum(len(self.samplers[self._phase(epoch)]) for epoch in range(self.config.epochs))
+        rate = self.config.learning_rate * schedule(step, total, self.config.warmup_fraction)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _progress(self, batches: int) -> tqdm:
+        title = f"epoch {self.epoch + 1}/{self.config.epochs}"
+        return tqdm(total=batches, desc=title, unit="batch", leave=False, mininterval=1.0, disable=None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the training depends on."""
+        return {
+            "model": self.stepper.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(),
+            "epoch": self.epoch,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self.stepper.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
+        self.epoch, self.history = state["epoch"], state["history"]
+
+
+def averaged_tensors(model: torch.nn.Module) -> list[torch.Tensor]:
+    """What the moving average covers: the parameters, and the running statistics of normalisation layers with them."""
+    statistics = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    return [*model.parameters(), *statistics]
+
+
+def averaged_state_dict(model: torch.nn.Module, ema: ExponentialMovingAverage) -> dict[str, torch.Tensor]:
+    """A copy of the model's state with the averages in place of the raw values."""
+    with ema.average_parameters():
+        return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def schedule(step: int, total: int, warmup_fraction: float) -> float:
+    """Share of the highest learning rate: a linear rise, then half a cosine to zero at the end."""
+    warmup = int(warmup_fraction * total)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+
+def _as_is(batch: Any) -> Any:
+    return batch

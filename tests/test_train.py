@@ -1,0 +1,136 @@
+"""Training: it learns, it can be interrupted without a trace, and its average is one."""
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ocean_emulators.checkpoints import load_checkpoint, save_checkpoint
+from ocean_emulators.config import parse
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.samplers import EpochBatchSampler
+from ocean_emulators.datasets.statistics import Statistics
+from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.errors import UserError
+from ocean_emulators.experiment import Experiment
+from ocean_emulators.runtime import Runtime
+from ocean_emulators.stages.train import build_trainer
+from ocean_emulators.stages.wiring import Ocean
+from ocean_emulators.train import Trainer, averaged_state_dict, schedule
+from tests import tiny
+
+RUNTIME = Runtime(device="cpu")
+
+
+@pytest.fixture
+def ocean(store: PackedStore, statistics: Statistics) -> Ocean:
+    return Ocean(store, statistics, Packing(store.prognostic, store.forcing, store.mask, statistics))
+
+
+def quiet(epoch: int, logs: dict[str, float]) -> None:
+    pass
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(epoch: int, logs: dict[str, float]) -> None:
+    raise Interrupted
+
+
+def history(trainer: Trainer) -> list[dict[str, float]]:
+    return [{k: v for k, v in logs.items() if k != "train/seconds"} for logs in trainer.history]
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(norm: str, ocean: Ocean, tmp_path: Path) -> None:
+    tree = tiny.experiment(epochs=3, rollout_calls=[1, 1, 2], input_noise=0.2)
+    tree["model"]["norm"] = norm
+    experiment = parse(Experiment, tree, "tiny")
+    whole = build_trainer(experiment, ocean, RUNTIME, tmp_path / "whole.pt", quiet)
+    whole.run()
+
+    path = tmp_path / "parts.pt"
+    for epoch in (1, 2):
+        part = build_trainer(experiment, ocean, RUNTIME, path, interrupt)
+        assert part.resume() == (epoch > 1)
+        with pytest.raises(Interrupted):
+            part.run()
+        assert part.epoch == epoch
+    last = build_trainer(experiment, ocean, RUNTIME, path, quiet)
+    assert last.resume()
+    last.run()
+
+    raw, resumed = whole.stepper.model.state_dict(), last.stepper.model.state_dict()
+    averages, resumed_averages = (averaged_state_dict(t.stepper.model, t.ema) for t in (whole, last))
+    for name in raw:
+        assert torch.equal(raw[name], resumed[name]), name
+        assert torch.equal(averages[name], resumed_averages[name]), name
+    assert history(whole) == history(last)
+    assert len(last.history) == 3
+    assert any(not torch.equal(raw[name], averages[name]) for name, _ in whole.stepper.model.named_parameters())
+
+
+def test_it_learns(ocean: Ocean, tmp_path: Path) -> None:
+    experiment = parse(Experiment, tiny.experiment(epochs=4, rollout_calls=[1], batch_size=8), "tiny")
+    trainer = build_trainer(experiment, ocean, RUNTIME, tmp_path / "last.pt", quiet)
+    trainer.run()
+    losses = [logs["train/mean/loss"] for logs in trainer.history]
+    assert losses[-1] < 0.8 * losses[0]
+    assert trainer.history[-1]["val/mean/loss"] < trainer.history[0]["val/mean/loss"]
+    assert trainer.history[-1]["train/loss/variable/zos"] == trainer.history[-1]["train/loss/channel/zos"]
+
+
+def test_another_seed_is_another_run(ocean: Ocean, tmp_path: Path) -> None:
+    first, again, other = (
+        build_trainer(
+            parse(Experiment, tiny.experiment(seed=seed), "tiny"), ocean, RUNTIME, tmp_path / "last.pt", quiet
+        ).stepper.model.state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["decoder.weight"], other["decoder.weight"])
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume(ocean: Ocean, experiment: Experiment, tmp_path: Path) -> None:
+    assert not build_trainer(experiment, ocean, RUNTIME, tmp_path / "last.pt", quiet).resume()
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
+    rates = [schedule(step, 100, 0.1) for step in range(101)]
+    assert rates[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert rates[10] == 1
+    assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
+    assert rates[100] == pytest.approx(0, abs=1e-12)
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint({"epoch": 1}, path)
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint({"epoch": 2, "bad": lambda: None}, path)
+    assert load_checkpoint(path) == {"epoch": 1}
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint here"):
+        load_checkpoint(tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    with pytest.raises(UserError, match=r"text.pt: can't be read as a checkpoint"):
+        load_checkpoint(tmp_path / "text.pt")
+
+
+def test_an_epoch_shows_each_window_at_most_once_in_an_order_of_seed_and_epoch() -> None:
+    sampler = EpochBatchSampler(23, 5, seed=3)
+    first = list(sampler)
+    assert first == list(sampler)
+    assert [len(batch) for batch in first] == [5] * 4
+    assert len({index for batch in first for index in batch}) == 20
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert list(EpochBatchSampler(23, 5, seed=4)) != first
+    assert sorted(next(iter(EpochBatchSampler(3, 5, seed=0)))) == [0, 1, 2]
