@@ -1,0 +1,66 @@
+"""Baselines are their formulas."""
+
+import numpy as np
+import pytest
+import torch
+
+from ocean_emulators.baselines import Baseline, BaselineName, Seasons, lag_regression
+from ocean_emulators.datasets.statistics import Statistics
+from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.experiment import Experiment
+
+STARTS, STEPS = [150, 170], 3
+
+
+@pytest.fixture
+def seasons(store: PackedStore, statistics: Statistics) -> Seasons:
+    return Seasons(store, statistics, int(store.cells_per_channel[: len(store.prognostic)].sum()))
+
+
+def by_hand(name: BaselineName, x: np.ndarray, clim: np.ndarray, damping: np.ndarray, step: int) -> np.ndarray:
+    """`x` and `clim` are [time, cell]; of every year the tiny ocean has 73 times."""
+    now, then = np.array(STARTS), np.array(STARTS) + step
+    anomaly = x[now] - clim[now % 73]
+    return {
+        "persistence": x[now],
+        "climatology": clim[then % 73],
+        "anomaly_persistence": clim[then % 73] + anomaly,
+        "damped_anomaly_persistence": clim[then % 73] + damping[step - 1] * anomaly,
+    }[name]
+
+
+def damping_by_hand(x: np.ndarray, clim: np.ndarray) -> np.ndarray:
+    a = x[:146].astype("f8") - clim[np.arange(146) % 73]
+    return np.stack([(a[:-lag] * a[lag:]).sum(0) / (a[:-lag] ** 2).sum(0) for lag in range(1, STEPS + 1)])
+
+
+@pytest.mark.parametrize("name", ["persistence", "climatology", "anomaly_persistence", "damped_anomaly_persistence"])
+def test_forecasts_by_hand(name: BaselineName, store: PackedStore, seasons: Seasons, experiment: Experiment) -> None:
+    clim = seasons.climatology.numpy()
+    x = store.rows(0, len(store.time))[:, : seasons.climatology.shape[1]]
+    baseline = Baseline(name, store, seasons, experiment.data.periods.train, STEPS)
+    forecast = list(baseline.forecast(STARTS, STEPS))
+    assert len(forecast) == STEPS
+    for step, rows in enumerate(forecast, start=1):
+        assert np.allclose(rows, by_hand(name, x, clim, damping_by_hand(x, clim), step), atol=2e-4)
+
+
+def test_damping_is_the_lagged_regression_of_the_training_period(
+    store: PackedStore, seasons: Seasons, experiment: Experiment
+) -> None:
+    clim = seasons.climatology.numpy()
+    expected = damping_by_hand(store.rows(0, 146)[:, : clim.shape[1]], clim)
+    damping = lag_regression(store, seasons, experiment.data.periods.train, STEPS).numpy()
+    assert damping.shape == expected.shape
+    assert np.allclose(damping, expected, atol=1e-3)
+
+
+def test_a_cell_without_anomalies_is_damped_away(store: PackedStore, seasons: Seasons, experiment: Experiment) -> None:
+    n_cells = seasons.climatology.shape[1]
+    first, second = (torch.from_numpy(store.rows(i, i + 73)[:, :n_cells]) for i in (0, 73))
+    seasons.climatology = torch.where(torch.arange(n_cells) == 4, first, seasons.climatology)
+    assert (second[:, 4] != first[:, 4]).any()
+    year = experiment.data.periods.train.replace(end="2000-12-31")
+    damping = lag_regression(store, seasons, year, STEPS)
+    assert (damping[:, 4] == 0).all()
+    assert (damping[:, :4] != 0).all()
