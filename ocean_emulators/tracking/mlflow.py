@@ -1,0 +1,86 @@
+"""Records in MLflow: one run per experiment, found again by its key."""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ocean_emulators.tracking.provenance import Provenance, project_root
+
+_STAGES = "stages"
+_NOT_ALLOWED = re.compile(r"[^\w\-. :/]")
+
+
+class MlflowTracker:
+    """A run in the store at `MLFLOW_TRACKING_URI`, else in `mlflow.db` and `mlruns/` at the project's root."""
+
+    def __init__(self, experiment: str, provenance: Provenance) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow import MlflowClient  # takes seconds: only where it is used
+
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        root = project_root()
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        artifacts = None if uri else (root / "mlruns").as_uri()
+        lock = root / ".scratch" / "mlflow.lock"
+        lock.parent.mkdir(exist_ok=True)
+        # A store that several processes create at the same moment is left broken.
+        with FileLock(lock):
+            self.client = MlflowClient(uri or f"sqlite:///{root / 'mlflow.db'}")
+            known = self.client.get_experiment_by_name(experiment)
+            identifier = known.experiment_id if known else self.client.create_experiment(experiment, artifacts)
+            self.run_id = self._find(identifier, provenance) or self._create(identifier, provenance)
+
+    def _find(self, experiment_id: str, provenance: Provenance) -> str | None:
+        runs = self.client.search_runs([experiment_id], f"tags.`experiment.key` = '{provenance.key}'", max_results=1)
+        return runs[0].info.run_id if runs else None
+
+    def _create(self, experiment_id: str, provenance: Provenance) -> str:
+        tags = provenance.tags()
+        name = tags["dvc.experiment"] if tags["dvc.experiment"] != "none" else provenance.key[:8]
+        run_id: str = self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+        for key, value in _flatten(provenance.config).items():
+            self.client.log_param(run_id, key, value)
+        self.client.log_dict(run_id, provenance.config, "config/experiment.json")
+        return run_id
+
+    def stages_done(self) -> set[str]:
+        """See `Tracker`."""
+        tags: dict[str, str] = self.client.get_run(self.run_id).data.tags
+        return set(tags.get(_STAGES, "").split())
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """See `Tracker`."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        batch = [Metric(_NOT_ALLOWED.sub("_", name), float(value), now, step) for name, value in metrics.items()]
+        self.client.log_batch(self.run_id, metrics=batch)
+
+    def log_file(self, path: Path, folder: str) -> None:
+        """See `Tracker`."""
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+    def begin(self, stage: str) -> None:
+        """See `Tracker`."""
+        self.client.update_run(self.run_id, status="RUNNING")
+
+    def end(self, stage: str, succeeded: bool) -> None:
+        """See `Tracker`."""
+        if succeeded:
+            self.client.set_tag(self.run_id, _STAGES, " ".join(sorted(self.stages_done() | {stage})))
+        self.client.set_terminated(self.run_id, "FINISHED" if succeeded else "FAILED")
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
