@@ -1,0 +1,1 @@
+"""Where training and evaluation run: one place, on submitit's interface."""

@@ -1,0 +1,166 @@
+"""`ocean-emulators …`, the commands for people."""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ocean_emulators.aggregator.figures import label
+from ocean_emulators.comparison import EMULATOR
+from ocean_emulators.config import apply_overrides, load_yaml, parse, render
+from ocean_emulators.errors import UserError, exit_on_user_error
+from ocean_emulators.experiment import PARAMS, Experiment, Plan, load_experiment, make_plan
+from ocean_emulators.stages import paths
+from ocean_emulators.tracking.provenance import project_root
+
+PRESETS = Path("configs/experiment")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; what a user got wrong ends in a message and exit code 2."""
+    options = _parser().parse_args(arguments)
+    with exit_on_user_error():
+        options.command(options)
+
+
+def configure(options: argparse.Namespace) -> None:
+    """Render `params.yaml` from a preset and overrides."""
+    path = preset_path(options.preset)
+    tree = apply_overrides(load_yaml(path), options.overrides)
+    experiment = parse(Experiment, tree, str(path))
+    header = (
+        f"The whole experiment, rendered from {path.as_posix()} by `ocean-emulators configure`.\n"
+        "Change values here, or by `dvc exp run -S key=value`; `ocean-emulators check` says what they mean."
+    )
+    options.output.write_text(render(experiment, header))
+    print(f"wrote {options.output}")
+
+
+def preset_path(name: str) -> Path:
+    """A file as given, else the preset of that name."""
+    given, preset = Path(name), PRESETS / f"{name}.yaml"
+    if given.suffix in (".yaml", ".yml"):
+        return given
+    if not preset.is_file():
+        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml"))) or "none here"
+        raise UserError(f"no preset {name!r} in {PRESETS}/ (there are: {known}); give one of them or a .yaml file")
+    return preset
+
+
+def check(options: argparse.Namespace) -> None:
+    """Validate an experiment and print the plan."""
+    tree = apply_overrides(load_yaml(options.params), options.overrides)
+    print(describe(make_plan(parse(Experiment, tree, str(options.params)))))
+
+
+def describe(plan: Plan) -> str:
+    """A plan as text."""
+    data, model = plan.experiment.data, plan.experiment.model
+    prognostic, forcing = data.prognostic_channels, data.forcing_channels
+    needs = model.requirements
+    lines = {
+        "source": f"{data.source}, every {plan.step_days:g} days",
+        "grid": f"{plan.grid_shape[0]} × {plan.grid_shape[1]}, {len(data.levels)} levels, {plan.wet_cells:,} wet cells",
+        "predicted": f"{len(prognostic)} channels: {', '.join(data.prognostic)}",
+        "forcing": f"{len(forcing)} channels: {', '.join(data.forcing) or 'none'}",
+        "one call": f"{needs.input_states} state(s) and forcing at {list(needs.forcing_times)} -> "
+        f"{needs.output_states} state(s); {plan.in_channels} -> {plan.out_channels} channels",
+        "model": f"{model.type}, {plan.n_parameters:,} parameters",
+    }
+    for name, count in plan.times.items():
+        period = getattr(data.periods, name)
+        lines[name] = f"{period.start} to {period.end}: {count} times"
+    lines["windows"] = ", ".join(f"{count} {name}" for name, count in plan.windows.items())
+    lines["memory"] = ", ".join(f"{name} about {size:.2f} GiB" for name, size in plan.memory_gib.items())
+    return "\n".join(f"{name:>10}  {text}" for name, text in lines.items())
+
+
+def schema(options: argparse.Namespace) -> None:
+    """Print the JSON schema of an experiment, for editors."""
+    print(json.dumps(Experiment.model_json_schema(), indent=2))
+
+
+def report(options: argparse.Namespace) -> None:
+    """Print the scores of the last comparison, where its figures are, and how to open MLflow."""
+    if not paths.COMPARISON_CSV.is_file():
+        raise UserError(f"{paths.COMPARISON_CSV}: no comparison here; `make repro` or `dvc repro` makes it")
+    experiment = load_experiment()
+    table = pd.read_csv(paths.COMPARISON_CSV)
+    leads = [d for d in experiment.evaluation.report_days if d in set(table["lead"])]
+    print("\n".join([*_score_lines(table, leads), "", *_ratio_lines(table, leads), ""]))
+    free_run = json.loads(paths.SCORES_JSON.read_text())["free_run"]["largest_global_mean_error_degC"]
+    if free_run:
+        worst = max(free_run, key=free_run.get)
+        print(
+            f"Free run: the global-mean temperature of a level is off by at most {free_run[worst]:.3f} °C ({worst}).\n"
+        )
+    folders = sorted({p.parent.as_posix() for p in Path("outputs").glob(f"*/{paths.FIGURES}/*.png")})
+    print(f"Figures: {', '.join(folders)}")
+    print(f"Predictions: {paths.PREDICTIONS}")
+    print(f"Runs: {_how_to_see_runs()}")
+
+
+def _how_to_see_runs() -> str:
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    return f"at {uri}" if uri else f"mlflow ui --backend-store-uri sqlite:///{project_root() / 'mlflow.db'}"
+
+
+def _score_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
+    overall = table[table["variable"] == "all"].pivot(index="forecast", columns="lead", values="nrmse")
+    rows = [
+        [label(name), *(f"{overall.loc[name, lead]:.3f}" for lead in leads)] for name in pd.unique(table["forecast"])
+    ]
+    return ["RMSE / standard deviation, all fields", *_aligned(["days", *(f"{d:g}" for d in leads)], rows)]
+
+
+def _ratio_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
+    others = [name for name in pd.unique(table["forecast"]) if name != EMULATOR]
+    if not others:
+        return []
+    part = table[table["forecast"] == others[0]].set_index(["variable", "lead"])
+    rows = []
+    for variable in pd.unique(table["variable"]):
+        cells = (part.loc[(variable, lead)] for lead in leads)
+        values = [f"{c['emulator_ratio']:.2f} ({c['ratio_low']:.2f}-{c['ratio_high']:.2f})" for c in cells]
+        rows.append([label(variable), *values])
+    title = f"RMSE of the emulator / {label(others[0]).lower()} (interval over starts); below 1 is better"
+    return [title, *_aligned(["days", *(f"{d:g}" for d in leads)], rows)]
+
+
+def _aligned(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [head, *rows]
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ocean-emulators", description="Neural emulators of ocean models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        added = commands.add_parser(function.__name__, help=(function.__doc__ or "").strip())
+        added.set_defaults(command=function)
+        return added
+
+    sub = command(configure)
+    sub.add_argument("preset", help=f"a name in {PRESETS}/, or a .yaml file")
+    sub.add_argument("overrides", nargs="*", metavar="a.b=value", help="changes to the preset")
+    sub.add_argument("--output", type=Path, default=PARAMS, help="where to write (default: %(default)s)")
+    sub = command(check)
+    sub.add_argument("overrides", nargs="*", metavar="a.b=value", help="changes to look at, not written anywhere")
+    sub.add_argument("--params", type=Path, default=PARAMS, help="the experiment (default: %(default)s)")
+    command(schema)
+    command(report)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The root configuration, what `params.yaml` is; its checks across sections; and the plan that follows from it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from ocean_emulators.comparison import ComparisonConfig
+from ocean_emulators.config import Config, load_yaml, parse
+from ocean_emulators.config.base import did_you_mean
+from ocean_emulators.datasets.config import DataConfig
+from ocean_emulators.datasets.preparation import select
+from ocean_emulators.errors import UserError
+from ocean_emulators.eval import EvaluationConfig
+from ocean_emulators.models.base import OceanContext
+from ocean_emulators.models.samudra import SamudraConfig
+from ocean_emulators.ocean import calendar
+from ocean_emulators.train import TrainConfig
+
+PARAMS = Path("params.yaml")
+_BYTES = 4
+
+
+class Experiment(Config):
+    name: str = Field(min_length=1)
+    """name of the MLflow experiment that the runs stand under"""
+    data: DataConfig
+    """what is learnt from and predicted"""
+    model: SamudraConfig
+    """the emulator"""
+    train: TrainConfig
+    """how it is trained"""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """how it is rolled out and scored on the test period"""
+    comparison: ComparisonConfig = ComparisonConfig()
+    """what it is compared with"""
+
+    @model_validator(mode="after")
+    def _weighted_fields_are_predicted(self) -> "Experiment":
+        for name in self.train.loss.field_weights:
+            if name not in self.data.prognostic:
+                raise ValueError(
+                    f"train.loss.field_weights: {name!r} is not predicted; {did_you_mean(name, self.data.prognostic)}"
+                )
+        return self
+
+    def sections(self, *names: str) -> dict[str, object]:
+        """Some sections as plain data: what a stage's result may depend on."""
+        return {name: self.dump()[name] for name in names}
+
+
+def load_experiment(path: Path | str = PARAMS) -> Experiment:
+    """Read and validate an experiment.
+
+    Raises
+    ------
+    UserError
+        Naming the file, the key, what was found, and what would be right.
+    """
+    return parse(Experiment, load_yaml(path), str(path))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an experiment will do, known from the source's metadata before any work."""
+
+    experiment: Experiment
+    grid_shape: tuple[int, int]
+    step_days: float
+    times: dict[str, int]
+    """number of times in each period"""
+    windows: dict[str, int]
+    """number of training windows, validation windows, forecast starts, and steps of the free run"""
+    wet_cells: int
+    n_parameters: int
+    in_channels: int
+    out_channels: int
+    memory_gib: dict[str, float]
+    """estimates"""
+
+
+def make_plan(experiment: Experiment) -> Plan:
+    """Check everything that can be known before any work, and say what the work will be.
+
+    Raises
+    ------
+    UserError
+        For a source, period, grid or rollout that can't work.
+    """
+    dataset = select(experiment.data)
+    shape = dataset.sizes["lat"], dataset.sizes["lon"]
+    time = dataset["time"].values
+    times, windows = times_of_periods(experiment, time), count_windows(experiment, time)
+    prognostic, forcing = experiment.data.prognostic_channels, experiment.data.forcing_channels
+    masks = {k: dataset[f"mask_{k}"].values for k in {c.mask_level for c in prognostic + forcing}}
+    with torch.device("meta"):
+        mask = torch.ones(len(prognostic), *shape, dtype=torch.bool)
+        lat, lon = (torch.ones(n) for n in shape)
+        ocean = OceanContext(len(prognostic), len(forcing), mask, lat, lon, torch.ones(len(prognostic)))
+        model = experiment.model.build(ocean)
+    wet = int(sum(masks[c.mask_level].sum() for c in prognostic + forcing))
+    n_parameters = sum(p.numel() for p in model.parameters())
+    activations = experiment.model.activations_per_cell(model.in_channels) * shape[0] * shape[1] * _BYTES
+    gib = 2.0**30
+    memory = {
+        "data held in memory": _BYTES * wet * (times["train"] + times["validation"]) / gib,
+        "training": (
+            experiment.train.batch_size * max(experiment.train.rollout_calls) * activations + 5 * _BYTES * n_parameters
+        )
+        / gib,
+    }
+    return Plan(
+        experiment=experiment,
+        grid_shape=shape,
+        step_days=calendar.step_days(time),
+        times=times,
+        windows=windows,
+        wet_cells=wet,
+        n_parameters=n_parameters,
+        in_channels=model.in_channels,
+        out_channels=model.out_channels,
+        memory_gib=memory,
+    )
+
+
+def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
+    """Number of windows in each period that trainings and rollouts can begin from, for data at times `time` [time].
+
+    Raises
+    ------
+    UserError
+        If a period is too short for what is asked of it.
+    """
+    times, step = times_of_periods(experiment, time), calendar.step_days(time)
+    needs, calls = experiment.model.requirements, max(experiment.train.rollout_calls)
+    length = needs.past + 1 + needs.future(calls)
+    windows = {name: times[name] - length + 1 for name in ("train", "validation")}
+    for name, count in windows.items():
+        if count < 1:
+            raise UserError(
+                f"data.periods.{name}: holds {times[name]} times, but a rollout of {calls} calls (train.rollout_calls) "
+                f"needs {length}; lengthen the period or shorten the rollout"
+            )
+    steps = experiment.evaluation.steps(step)
+    reach = needs.past + 1 + needs.reach(steps)
+    if times["test"] < reach:
+        raise UserError(
+            f"evaluation.lead_days: {experiment.evaluation.lead_days:g} days need {reach} times, but data.periods.test "
+            f"holds {times['test']} ({times['test'] * step:g} days); lengthen the period or shorten the forecasts"
+        )
+    windows["forecasts"] = len(range(0, times["test"] - reach + 1, experiment.evaluation.start_every))
+    windows["free run steps"] = needs.longest_rollout(times["test"])
+    return windows
+
+
+def times_of_periods(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
+    """Number of times in each period."""
+    periods = experiment.data.periods
+    named = ((name, getattr(periods, name)) for name in type(periods).model_fields)
+    return {name: int(calendar.within(time, period.start, period.end).sum()) for name, period in named}

@@ -1,0 +1,97 @@
+"""Stage `compare`: the emulator beside baselines that the same code scores from the same starts."""
+
+import json
+
+import pandas as pd
+import torch
+import xarray as xr
+
+from ocean_emulators.aggregator import figures
+from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
+from ocean_emulators.aggregator.scores import mean_over_starts, rmse
+from ocean_emulators.baselines import Baseline
+from ocean_emulators.comparison import EMULATOR, compare
+from ocean_emulators.datasets.windows import DataRequirements, InferenceDataset, Rows
+from ocean_emulators.experiment import Experiment, load_experiment
+from ocean_emulators.ocean.fields import channel
+from ocean_emulators.runtime import Runtime
+from ocean_emulators.stages import paths
+from ocean_emulators.stages.wiring import Ocean, open_ocean, save_figure
+from ocean_emulators.tracking import Tracker, open_tracker
+
+
+def main(runtime: Runtime) -> None:
+    """Score the baselines, compare, and leave tables and figures in `outputs/comparison`."""
+    experiment = load_experiment()
+    runtime.start()
+    ocean = open_ocean(torch.device("cpu"))
+    emulator = xr.open_zarr(paths.FORECAST_SUMS, chunks=None)
+    paths.COMPARISON.mkdir(parents=True, exist_ok=True)
+    with open_tracker(experiment.name, ocean.provenance(experiment), "compare") as tracker:
+        sums = {EMULATOR: emulator, **_score_baselines(experiment, ocean, emulator, runtime)}
+        start_days = experiment.evaluation.start_every * ocean.store.step_days
+        table = compare(sums, ocean.prognostic_std(), experiment.comparison, start_days)
+        table.to_csv(paths.COMPARISON_CSV, index=False)
+        summary = _summarise(table, experiment)
+        paths.COMPARISON_JSON.write_text(json.dumps(summary, indent=2) + "\n")
+        _track(table, tracker)
+        _draw(sums, table, ocean, experiment, tracker)
+
+
+def _score_baselines(
+    experiment: Experiment, ocean: Ocean, emulator: xr.Dataset, runtime: Runtime
+) -> dict[str, xr.Dataset]:
+    period = experiment.data.periods.test
+    rows = Rows(ocean.store, ocean.store.indices(period, "test"), runtime.cache, torch.device("cpu"))
+    data = InferenceDataset(rows, period, "test", DataRequirements(1, 1, ()))
+    position = {str(time): i for i, time in enumerate(ocean.store.time)}
+    starts, steps = [position[str(time)] for time in emulator["start"].values], emulator.sizes["lead"]
+    seasons, weighted = scoring_parts(ocean.store, ocean.statistics, ocean.packing)
+    scored: dict[str, xr.Dataset] = {}
+    for name in experiment.comparison.baselines:
+        baseline = Baseline(name, ocean.store, seasons, experiment.data.periods.train, steps)
+        aggregator = InferenceEvaluatorAggregator(data, seasons, weighted, starts, steps)
+        scored[name] = aggregator.score(baseline, experiment.evaluation.batch_size).get_dataset()
+        scored[name].to_zarr(paths.COMPARISON / "sums" / f"{name}.zarr", mode="w", zarr_format=2)
+    return scored
+
+
+def _summarise(table: pd.DataFrame, experiment: Experiment) -> dict[str, dict[str, dict[str, float]]]:
+    """{baseline: {variable: {"30d": emulator / baseline}}}, for `dvc metrics`."""
+    summary: dict[str, dict[str, dict[str, float]]] = {}
+    reported = table[table["lead"].isin(experiment.evaluation.report_days) & (table["forecast"] != EMULATOR)]
+    for row in reported.itertuples():
+        lead = summary.setdefault(row.forecast, {}).setdefault(row.variable, {})
+        lead[f"{row.lead:g}d"] = round(row.emulator_ratio, 6)
+    return summary
+
+
+def _track(table: pd.DataFrame, tracker: Tracker) -> None:
+    for lead, part in table[table["forecast"] != EMULATOR].groupby("lead"):
+        names = "ratio/" + part["forecast"] + "/" + part["variable"]
+        tracker.log_metrics(dict(zip(names, part["emulator_ratio"], strict=True)), step=round(float(str(lead))))
+    tracker.log_file(paths.COMPARISON_CSV, "scores")
+    tracker.log_file(paths.COMPARISON_JSON, "scores")
+
+
+def _draw(
+    sums: dict[str, xr.Dataset], table: pd.DataFrame, ocean: Ocean, experiment: Experiment, tracker: Tracker
+) -> None:
+    drawn = {"score_against_lead": figures.score_against_lead(table)}
+    lead = min(experiment.evaluation.report_days, key=lambda days: abs(days - 30))
+    profiles = {name: _profile(dataset, ocean, lead) for name, dataset in sums.items()}
+    drawn["error_by_depth"] = figures.error_profiles(profiles, float(profiles[EMULATOR]["lead"]))
+    for name, figure in drawn.items():
+        tracker.log_file(save_figure(figure, paths.COMPARISON, name), "figures")
+
+
+def _profile(sums: xr.Dataset, ocean: Ocean, lead: float) -> xr.DataArray:
+    """Normalised RMSE [variable, lev] of the variables that have levels."""
+    nrmse = rmse(mean_over_starts(sums.sel(region="global"))) / ocean.prognostic_std()
+    nrmse = nrmse.sel(lead=lead, method="nearest")
+    parts = [channel(str(name)) for name in nrmse["channel"].values]
+    index = pd.MultiIndex.from_tuples(
+        [(c.field.name, ocean.store.grid.lev[c.level]) for c in parts if c.level is not None], names=["variable", "lev"]
+    )
+    deep = nrmse.isel(channel=[c.level is not None for c in parts]).drop_vars("channel")
+    return deep.assign_coords(xr.Coordinates.from_pandas_multiindex(index, "channel")).unstack("channel")

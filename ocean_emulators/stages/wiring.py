@@ -1,0 +1,48 @@
+"""Opens and writes what several stages share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.statistics import Statistics, read_statistics
+from ocean_emulators.datasets.store import PackedStore, open_store
+from ocean_emulators.experiment import Experiment
+from ocean_emulators.stages import paths
+from ocean_emulators.tracking.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class Ocean:
+    """The prepared data of an experiment and what follows from them."""
+
+    store: PackedStore
+    statistics: Statistics
+    packing: Packing
+
+    def provenance(self, experiment: Experiment) -> Provenance:
+        """Identity of an experiment on these data."""
+        return Provenance(experiment.dump(), self.statistics.fingerprint)
+
+    def prognostic_std(self) -> xr.DataArray:
+        """[channel], with the channels' names."""
+        names = [c.name for c in self.store.prognostic]
+        return xr.DataArray(self.statistics.std[: len(names)], dims="channel", coords={"channel": names})
+
+
+def open_ocean(device: torch.device) -> Ocean:
+    """Open the prepared store and its statistics."""
+    store, statistics = open_store(paths.PREPARED), read_statistics(paths.STATISTICS)
+    packing = Packing(store.prognostic, store.forcing, store.mask, statistics).to(device)
+    return Ocean(store, statistics, packing)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> Path:
+    """As PNG, without what would make two equal figures differ."""
+    path = folder / paths.FIGURES / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+    return path

@@ -1,0 +1,51 @@
+"""Shared fixtures: the tiny ocean, prepared once."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["OCEAN_EMULATORS_TRACKER"] = "none"
+
+from ocean_emulators.config import parse
+from ocean_emulators.datasets.preparation import prepare
+from ocean_emulators.datasets.statistics import Statistics, compute_statistics
+from ocean_emulators.datasets.store import PackedStore, open_store
+from ocean_emulators.experiment import Experiment
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny ocean in OM4's layout."""
+    return tiny.write(tmp_path_factory.mktemp("tiny") / "tiny.zarr")
+
+
+@pytest.fixture(scope="session")
+def experiment(source: Path) -> Experiment:
+    """An experiment on the tiny ocean."""
+    return parse(Experiment, tiny.experiment(source), "tiny")
+
+
+@pytest.fixture(scope="session")
+def store(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> PackedStore:
+    """The tiny ocean, prepared."""
+    path = tmp_path_factory.mktemp("prepared") / "ocean.zarr"
+    prepare(experiment.data, path)
+    return open_store(path)
+
+
+@pytest.fixture(scope="session")
+def statistics(experiment: Experiment, store: PackedStore) -> Statistics:
+    """Its statistics."""
+    return compute_statistics(store, experiment.data.periods.train)
+
+
+@pytest.fixture
+def project(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty project folder as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / ".dvc").mkdir()
+    yield tmp_path

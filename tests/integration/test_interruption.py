@@ -1,0 +1,66 @@
+"""Interrupted training goes on where it was, and never from another experiment's weights."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.integration.conftest import ENVIRONMENT, Project, stages_run
+
+EPOCHS = 25
+
+
+def history(project: Project) -> str:
+    return (project.root / "outputs/train/history.csv").read_text()
+
+
+def interrupt(project: Project, how: signal.Signals) -> None:
+    """Start `dvc repro` and stop it and its children once the first epochs are saved."""
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=project.root, env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while not list(project.root.glob(".scratch/*/last.pt")):
+        assert process.poll() is None, "ended before it could be interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, how)
+    process.wait(timeout=60)
+
+
+@pytest.fixture
+def long(done: Project, tmp_path: Path) -> Project:
+    """A project whose training takes long enough to be interrupted."""
+    project = done.copy(tmp_path / "long")
+    project.configure(tiny.experiment(epochs=EPOCHS))
+    project.commit("Train for longer")
+    return project
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_training_ends_as_if_it_had_not_been(long: Project, how: signal.Signals, tmp_path: Path) -> None:
+    whole = long.copy(tmp_path / "whole")
+    whole.run("dvc", "repro")
+    interrupt(long, how)
+    output = long.run("dvc", "repro")
+    assert "continuing behind epoch" in output
+    assert stages_run(output) == ["train", "evaluate", "compare"]
+    assert history(long) == history(whole)
+    scores = [(p.root / "outputs/evaluation/scores.json").read_text() for p in (long, whole)]
+    assert scores[0] == scores[1]
+    assert not list(long.root.glob(".scratch/*/last.pt"))
+    (run,) = long.runs()
+    assert run.info.status == "FINISHED"
+    steps = [m.step for m in long.client().get_metric_history(run.info.run_id, "train/mean/loss")]
+    assert sorted(set(steps)) == list(range(1, EPOCHS + 1))
+
+
+def test_another_experiment_never_begins_from_interrupted_weights(long: Project) -> None:
+    interrupt(long, signal.SIGKILL)
+    output = long.run("dvc", "exp", "run", "-S", "model.width=5", "-S", "train.epochs=2")
+    assert "continuing" not in output
+    assert "epoch 1/2" in output

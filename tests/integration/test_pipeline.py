@@ -1,0 +1,120 @@
+"""The pipeline under DVC: what runs when, what it leaves, and what MLflow shows of it."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import xarray as xr
+
+from tests.integration.conftest import Project, stages_run
+
+ALL = ["prepare", "stats", "train", "evaluate", "compare"]
+
+
+def leaves(tree: Any) -> list[float]:
+    return [x for value in tree.values() for x in leaves(value)] if isinstance(tree, dict) else [tree]
+
+
+def test_everything_runs_once(done: Project) -> None:
+    assert stages_run((done.root / "first.log").read_text()) == ALL
+    again = done.run("dvc", "repro")
+    assert stages_run(again) == []
+    assert "up to date" in again
+
+
+def test_predictions_open_with_cf_names(done: Project) -> None:
+    predictions = xr.open_zarr(done.root / "outputs/evaluation/predictions.zarr")
+    assert predictions["thetao"].dims == ("time", "lev", "lat", "lon")
+    assert predictions["zos"].dims == ("time", "lat", "lon")
+    assert predictions["thetao"].attrs["standard_name"] == "sea_water_potential_temperature"
+    assert predictions["uo"].attrs["units"] == "m s-1"
+    assert predictions["lev"].attrs["positive"] == "down"
+    surface = predictions["thetao"].isel(lev=0).load()
+    assert bool(surface.isel(lat=0).isnull().all())
+    assert bool(surface.sel(lon=200, method="nearest").isel(lat=8).notnull().all())
+
+
+def test_scores_are_finite_and_figures_drawn(done: Project) -> None:
+    for name in ("evaluation/scores.json", "comparison/comparison.json"):
+        values = leaves(json.loads((done.root / "outputs" / name).read_text()))
+        assert len(values) > 10
+        assert all(map(math.isfinite, values))
+    figures = sorted(path.stem for path in done.root.glob("outputs/*/figures/*.png"))
+    # No Nino3.4: this grid has no cell in its box.
+    assert figures == ["drift", "error_by_depth", "learning_curve", "maps_end", "maps_middle", "score_against_lead"]
+    assert all(path.stat().st_size > 10_000 for path in done.root.glob("outputs/*/figures/*.png"))
+
+
+def test_mlflow_holds_one_run_from_training_to_comparison(done: Project) -> None:
+    (run,) = done.runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["stages"] == "compare evaluate train"
+    assert run.data.params["model.width"] == "[6, 8]"
+    assert len(run.data.tags["git.commit"]) == 40
+    assert run.data.tags["data.fingerprint"]
+    history = done.client().get_metric_history(run.info.run_id, "train/mean/loss")
+    assert [metric.step for metric in history] == [1, 2]
+    leads = done.client().get_metric_history(run.info.run_id, "forecast/nrmse/all")
+    assert [metric.step for metric in leads] == [5, 10, 15, 20, 25, 30]
+    figures = {file.path for file in done.client().list_artifacts(run.info.run_id, "figures")}
+    assert {"figures/learning_curve.png", "figures/drift.png", "figures/score_against_lead.png"} <= figures
+
+
+def test_report_says_scores_figures_and_how_to_see_runs(done: Project) -> None:
+    report = done.run("ocean-emulators", "report")
+    for part in ("Emulator", "Damped anomaly persistence", "outputs/comparison/figures", "mlflow ui", str(done.root)):
+        assert part in report
+
+
+@pytest.mark.parametrize("width", ["4", "[4,6]"])
+def test_another_width_reuses_data_and_statistics(project: Project, width: str) -> None:
+    before = json.loads((project.root / "outputs/evaluation/scores.json").read_text())
+    output = project.run("dvc", "exp", "run", "-S", f"model.width={width}")
+    assert stages_run(output) == ["train", "evaluate", "compare"]
+    assert json.loads((project.root / "outputs/evaluation/scores.json").read_text()) != before
+    (run,) = project.runs()
+    assert run.data.params["model.width"] == width.replace(",", ", ")
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["dvc.experiment"] == run.info.run_name != "none"
+    assert "model.width" in project.run("dvc", "params", "diff")
+    assert "forecast.nrmse.all.10d" in project.run("dvc", "metrics", "diff")
+    assert run.info.run_name in project.run("dvc", "exp", "show", "--csv")
+    assert "score_against_lead" in "".join(str(p) for p in _plots(project))
+
+
+def _plots(project: Project) -> list[Any]:
+    project.run("dvc", "plots", "diff", "--out", "plots")
+    page = (project.root / "plots" / "index.html").read_text()
+    assert "train/mean/loss" in page
+    return list((project.root / "plots").rglob("*.png"))
+
+
+def test_another_training_period_runs_everything(project: Project) -> None:
+    output = project.run("dvc", "exp", "run", "-S", "data.periods.train.end=2001-12-01")
+    assert stages_run(output) == ALL
+
+
+def test_another_evaluation_setting_runs_evaluation_and_comparison(project: Project) -> None:
+    output = project.run("dvc", "exp", "run", "-S", "evaluation.lead_days=20")
+    assert stages_run(output) == ["evaluate", "compare"]
+    (run,) = project.runs()
+    history = project.client().get_metric_history(run.info.run_id, "train/mean/loss")
+    assert [metric.step for metric in history] == [1, 2], "the new run shows the training that it reuses"
+    assert run.data.tags["stages"] == "compare evaluate"
+    assert run.info.status == "FINISHED"
+
+
+def test_another_comparison_setting_runs_the_comparison(project: Project) -> None:
+    assert stages_run(project.run("dvc", "exp", "run", "-S", "comparison.seed=3")) == ["compare"]
+
+
+def test_temporary_and_queued_experiments_and_a_sweep_share_one_store(project: Project) -> None:
+    project.run("dvc", "exp", "run", "--temp", "-S", "train.seed=2")
+    project.run("dvc", "exp", "run", "--queue", "-S", "model.width=4,5", "-S", "train.epochs=1")
+    project.run("dvc", "exp", "run", "--run-all", "--jobs", "2", timeout=400)
+    runs = project.runs()
+    assert sorted(run.data.params["model.width"] for run in runs) == ["4", "5", "[6, 8]"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len({run.data.tags["dvc.experiment"] for run in runs}) == 3
+    assert not list((project.root / ".dvc" / "tmp").rglob("mlflow.db"))

@@ -1,0 +1,195 @@
+"""The configuration system: what is refused, and how; includes, overrides, rendering; the presets that are shipped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.config import LaunchConfig
+from ocean_emulators.config import Config, apply_overrides, load_yaml, parse, render
+from ocean_emulators.errors import UserError
+from ocean_emulators.experiment import Experiment
+from tests import tiny
+
+ROOT = Path(__file__).parents[1]
+
+
+def subclasses(cls: type[Config]) -> Iterator[type[Config]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+@pytest.mark.parametrize("cls", sorted(set(subclasses(Config)), key=lambda c: c.__qualname__), ids=lambda c: c.__name__)
+def test_every_config_is_frozen_and_refuses_unknown_keys(cls: type[Config]) -> None:
+    assert cls.model_config["frozen"]
+    assert cls.model_config["extra"] == "forbid"
+
+
+@pytest.mark.parametrize("cls", [Experiment, *sorted(set(subclasses(Config)), key=lambda c: c.__qualname__)])
+def test_every_field_says_what_it_means(cls: type[Config]) -> None:
+    if cls.__module__.startswith(("ocean_emulators", "launchers")):
+        for name, field in cls.model_fields.items():
+            assert field.description, f"{cls.__name__}.{name}"
+
+
+def refused(changes: list[str]) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(Experiment, apply_overrides(tiny.experiment(), changes), "params.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ("model.widht=3", ["model.widht", "unknown key", "did you mean 'width'"]),
+        ("train.epochs=many", ["train.epochs", "'many'", "integer"]),
+        ("train.epochs=0", ["train.epochs", "0", "greater than or equal to 1"]),
+        ("model.type=unet", ["model.type", "'unet'", "samudra"]),
+        ("data.periods.test.start=2002-06-01", ["data.periods", "validation", "test", "overlap"]),
+        ("data.periods.train.start=2003-01-01", ["data.periods.train", "ends (2001-12-31) before it starts"]),
+        ("data.periods.train.start=1 Jan", ["data.periods.train.start", "YYYY-MM-DD"]),
+        ("data.prognostic=[thetao, hfds]", ["data.prognostic", "'hfds' is a forcing field"]),
+        ("data.prognostic=[theta]", ["data.prognostic", "no field 'theta'", "thetao"]),
+        ("data.levels=[1, 0]", ["data.levels", "[1, 0]"]),
+        ("model.width=[4]", ["model", "width has 1 resolutions and dilation 2"]),
+        ("model.forcing_times=[2]", ["model", "forcing_times", "0 to 1"]),
+        ("train.loss={field_weights: {hfds: 2}}", ["field_weights", "'hfds'"]),
+        ("comparison.baselines=[guess]", ["comparison.baselines", "'guess'", "persistence"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_the_way_out(change: str, parts: list[str]) -> None:
+    message = refused([change])
+    assert message.startswith("params.yaml: ")
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_missing_key_is_named() -> None:
+    tree = tiny.experiment()
+    del tree["train"]["epochs"]
+    with pytest.raises(UserError, match=r"params.yaml: train.epochs: missing"):
+        parse(Experiment, tree, "params.yaml")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert len(refused(["train.epochs=many", "model.norm=group"]).splitlines()) == 2
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_includes_are_relative_to_the_including_file(tmp_path: Path) -> None:
+    write(tmp_path / "parts" / "inner.yaml", "x: 1")
+    write(tmp_path / "parts" / "outer.yaml", "inner: !include inner.yaml")
+    assert load_yaml(write(tmp_path / "top.yaml", "outer: !include parts/outer.yaml")) == {"outer": {"inner": {"x": 1}}}
+
+
+def test_circular_includes_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "b.yaml", "a: !include a.yaml")
+    with pytest.raises(UserError, match=r"a.yaml: includes itself: .*a.yaml -> .*b.yaml -> .*a.yaml"):
+        load_yaml(write(tmp_path / "a.yaml", "b: !include b.yaml"))
+
+
+def test_a_missing_include_names_the_including_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none.yaml: no such file, included by .*top.yaml"):
+        load_yaml(write(tmp_path / "top.yaml", "a: !include none.yaml"))
+
+
+def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"top.yaml: not valid YAML: the key 'a' is given twice \(line 2"):
+        load_yaml(write(tmp_path / "top.yaml", "a: 1\na: 2"))
+
+
+def test_anchors_and_merge_keys_work_and_dates_stay_text(tmp_path: Path) -> None:
+    tree = load_yaml(write(tmp_path / "a.yaml", "base: &b {x: 1, y: 2}\nnew: {<<: *b, y: 1900-02-29}"))
+    assert tree["new"] == {"x": 1, "y": "1900-02-29"}
+
+
+def test_overrides_set_values_by_type_and_index() -> None:
+    tree = {"a": {"b": 1}, "c": [1, 2]}
+    assert apply_overrides(tree, ["a.b=[1, x]", "c.1=3.5", "a.new=null"]) == {
+        "a": {"b": [1, "x"], "new": None},
+        "c": [1, 3.5],
+    }
+    assert tree == {"a": {"b": 1}, "c": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("a", "expected KEY=VALUE"),
+        ("x.b=1", "no key 'x' at the top level; known are: a, c"),
+        ("c.7=1", "c is a list of 2"),
+        ("a.b.c=1", "a.b is a single value"),
+        ("a.b=[1", "not valid YAML"),
+    ],
+)
+def test_bad_overrides_are_refused(override: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        apply_overrides({"a": {"b": 1}, "c": [1, 2]}, [override])
+    assert message in str(caught.value)
+
+
+class Leaf(Config):
+    number: float = 0.0
+    text: str = ""
+    items: tuple[str | int, ...] = ()
+
+
+class Tree(Config):
+    leaf: Leaf = Leaf()
+    """a branch
+    of two lines"""
+    mapping: dict[str, float] = {}  # noqa: RUF012
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S", "Zs"])),
+    st.lists(st.sampled_from(["yes", "2001-02-03", "1e3", "null", "a: b", "#x", "plain", 7])),
+)
+def test_rendering_and_reading_give_the_same(number: float, text: str, items: list[Any]) -> None:
+    tree = Tree(leaf=Leaf(number=number, text=text, items=tuple(items)), mapping={"k": number})
+    path = Path("/tmp") / "ocean_emulators_render_test.yaml"
+    path.write_text(render(tree, "a header"))
+    assert parse(Tree, load_yaml(path), "x") == tree
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "experiment").glob("*.yaml")), ids=lambda p: p.stem)
+def test_experiment_presets_parse_and_render(path: Path, tmp_path: Path) -> None:
+    experiment = parse(Experiment, load_yaml(path), str(path))
+    assert parse(Experiment, load_yaml(write(tmp_path / "x.yaml", render(experiment))), "x") == experiment
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "launch").glob("*.yaml")), ids=lambda p: p.stem)
+def test_launch_presets_parse(path: Path) -> None:
+    parse(LaunchConfig, load_yaml(path), str(path))
+
+
+def test_every_other_preset_is_part_of_an_experiment() -> None:
+    texts = "".join(p.read_text() for p in (ROOT / "configs" / "experiment").glob("*.yaml"))
+    for kind in ("data", "model"):
+        for path in (ROOT / "configs" / kind).glob("*.yaml"):
+            assert f"!include ../{kind}/{path.name}" in texts
+
+
+def test_params_yaml_is_the_rendered_default_experiment() -> None:
+    preset = ROOT / "configs" / "experiment" / "sample.yaml"
+    header, _, body = (ROOT / "params.yaml").read_text().partition("\n# name of the MLflow")
+    assert "configs/experiment/sample.yaml" in header
+    assert "\n# name of the MLflow" + body == "\n" + render(parse(Experiment, load_yaml(preset), "sample"))
+
+
+def test_the_schema_knows_meanings_and_refuses_unknown_keys() -> None:
+    schema = Experiment.model_json_schema()
+    train = schema["$defs"]["TrainConfig"]
+    assert "optimiser step" in train["properties"]["batch_size"]["description"]
+    assert train["additionalProperties"] is False

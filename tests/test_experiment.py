@@ -1,0 +1,83 @@
+"""The plan says what the work will be, and refuses what can't work."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ocean_emulators.config import apply_overrides, parse
+from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.windows import InferenceDataset, Rows, TrainData
+from ocean_emulators.errors import UserError
+from ocean_emulators.experiment import Experiment, make_plan
+from ocean_emulators.models.base import OceanContext
+from tests import tiny
+
+
+def changed(source: Path, *changes: str) -> Experiment:
+    return parse(Experiment, apply_overrides(tiny.experiment(source), list(changes)), "tiny")
+
+
+TIMES = ["model.forcing_times=[0, 1]", "model.forcing_times=[]"]
+PAIRS = ["model.input_states=2", "model.output_states=2", "model.forcing_times=[-1, 0]"]
+
+
+@pytest.mark.parametrize("changes", [[TIMES[0]], [TIMES[1]], PAIRS, ["train.rollout_calls=[4]"]])
+def test_the_plan_counts_what_the_data_give(source: Path, store: PackedStore, changes: list[str]) -> None:
+    experiment = changed(source, *changes)
+    plan, needs, periods = make_plan(experiment), experiment.model.requirements, experiment.data.periods
+    calls = max(experiment.train.rollout_calls)
+    cpu = torch.device("cpu")
+    for name in ("train", "validation"):
+        period = getattr(periods, name)
+        rows = Rows(store, store.indices(period, name), "none", cpu)
+        assert plan.windows[name] == len(TrainData(rows, period, name, needs, calls))
+        assert plan.times[name] == len(store.indices(period, name))
+    rows = Rows(store, store.indices(periods.test, "test"), "none", cpu)
+    data = InferenceDataset(rows, periods.test, "test", needs)
+    assert plan.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
+    assert plan.step_days == 5
+    assert plan.grid_shape == store.grid.shape
+    assert plan.wet_cells == store.mask.sum()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [TIMES[0]],
+        [TIMES[1]],
+        PAIRS,
+        [*PAIRS, "data.periods.test.start=2002-07-06"],
+    ],
+)
+def test_the_plan_knows_the_length_of_the_free_run(source: Path, store: PackedStore, changes: list[str]) -> None:
+    experiment = changed(source, *changes)
+    period = experiment.data.periods.test
+    rows = Rows(store, store.indices(period, "test"), "none", torch.device("cpu"))
+    data = InferenceDataset(rows, period, "test", experiment.model.requirements)
+    assert make_plan(experiment).windows["free run steps"] == data.longest_rollout()
+
+
+def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
+    plan = make_plan(experiment)
+    context = OceanContext(9, 3, torch.ones(9, 16, 32, dtype=torch.bool), torch.ones(16), torch.ones(32), torch.ones(9))
+    model = experiment.model.build(context)
+    assert plan.n_parameters == sum(p.numel() for p in model.parameters())
+    assert (plan.in_channels, plan.out_channels) == (9 + 2 * 3, 9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("evaluation.lead_days=200", r"evaluation.lead_days: 200 days need 41 times, but data.periods.test holds"),
+        (
+            "train.rollout_calls=[1, 50]",
+            r"data.periods.validation: holds 36 times, but a rollout of 50 calls .* needs 51",
+        ),
+        ("model.dilation=[1, 40]", r"model.dilation: \[1, 40\] needs"),
+        ("data.levels=[0, 5]", r"data.levels: level 5"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_work(source: Path, change: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_plan(changed(source, change))
