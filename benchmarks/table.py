@@ -1,0 +1,52 @@
+"""What all benchmarks share: options, timing, and the table of name, value and bar."""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """A ratio, and the most that it may be."""
+
+    name: str
+    value: float
+    bar: float
+
+
+def run(measure: Callable[[int], list[Result]]) -> None:
+    """Measure with a number of repetitions and print, write or check the results."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions: about a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is missed")
+    options = parser.parse_args()
+    results = measure(5 if options.quick else 30)
+    width = max(len(result.name) for result in results)
+    print(f"{'name':{width}}  {'value':>7}  {'bar':>7}")
+    for result in results:
+        print(
+            f"{result.name:{width}}  {result.value:7.2f}  {result.bar:7.2f}{'  missed' if result.value > result.bar else ''}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
+    if options.check and any(result.value > result.bar for result in results):
+        sys.exit(1)
+
+
+def ratio(numerator: Callable[[], object], denominator: Callable[[], object], repeats: int) -> float:
+    """Median over repetitions of the time of one / the time of the other, measured in turns."""
+    numerator(), denominator()
+    return statistics.median(seconds(numerator) / seconds(denominator) for _ in range(repeats))
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Time of one call."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
