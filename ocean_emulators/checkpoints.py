@@ -31,6 +31,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     if not path.is_file():
         raise UserError(f"{path}: no checkpoint here; `dvc repro train` makes it")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise UserError(f"{path}: can't be read as a checkpoint: {error}") from error
+    return content

@@ -89,7 +89,7 @@ def report(options: argparse.Namespace) -> None:
         raise UserError(f"{paths.COMPARISON_CSV}: no comparison here; `make repro` or `dvc repro` makes it")
     experiment = load_experiment()
     table = pd.read_csv(paths.COMPARISON_CSV)
-    leads = [d for d in experiment.evaluation.report_days if d in set(table["lead"])]
+    leads = experiment.evaluation.reported_leads(table["lead"].unique())
     print("\n".join([*_score_lines(table, leads), "", *_ratio_lines(table, leads), ""]))
     free_run = json.loads(paths.SCORES_JSON.read_text())["free_run"]["largest_global_mean_error_degC"]
     if free_run:

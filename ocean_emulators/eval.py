@@ -33,6 +33,10 @@ class EvaluationConfig(Config):
         """The forecasts' length in time steps of the data."""
         return max(1, round(self.lead_days / step_days))
 
+    def reported_leads(self, leads: np.ndarray) -> list[float]:
+        """Those of the `leads` reached (days) that tables and summaries show."""
+        return [float(lead) for lead in leads if np.isclose(lead, self.report_days).any()]
+
 
 @dataclass(frozen=True)
 class Emulator:

@@ -143,6 +143,12 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
                 f"data.periods.{name}: holds {times[name]} times, but a rollout of {calls} calls (train.rollout_calls) "
                 f"needs {length}; lengthen the period or shorten the rollout"
             )
+    for days in experiment.evaluation.report_days:
+        if not np.isclose(days / step, round(days / step)):
+            raise UserError(
+                f"evaluation.report_days: found {days:g}, but the data have a state every {step:g} days; "
+                "give multiples of that"
+            )
     steps = experiment.evaluation.steps(step)
     reach = needs.past + 1 + needs.reach(steps)
     if times["test"] < reach:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import torch
 from pydantic import Field
@@ -155,7 +155,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _progress(self, batches: int) -> tqdm:
+    def _progress(self, batches: int) -> "tqdm[NoReturn]":
         title = f"epoch {self.epoch + 1}/{self.config.epochs}"
         return tqdm(total=batches, desc=title, unit="batch", leave=False, mininterval=1.0, disable=None)
 

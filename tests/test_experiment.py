@@ -74,6 +74,7 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
             "train.rollout_calls=[1, 50]",
             r"data.periods.validation: holds 36 times, but a rollout of 50 calls .* needs 51",
         ),
+        ("evaluation.report_days=[10, 12]", r"evaluation.report_days: found 12, but .* every 5 days"),
         ("model.dilation=[1, 40]", r"model.dilation: \[1, 40\] needs"),
         ("data.levels=[0, 5]", r"data.levels: level 5"),
     ],

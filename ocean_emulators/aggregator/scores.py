@@ -24,7 +24,7 @@ def acc(mean: xr.Dataset) -> xr.DataArray:
     """Anomaly correlation (uncentred) against the training period's day-of-year climatology; 1 is perfect."""
     norm = (mean["squared_predicted_anomaly"] * mean["squared_true_anomaly"]) ** 0.5
     # A prediction without anomalies (climatology itself) correlates with nothing.
-    return xr.where(norm > 0, mean["anomaly_product"] / norm.where(norm > 0), 0.0)
+    return (mean["anomaly_product"] / norm.where(norm > 0)).fillna(0.0)
 
 
 METRICS: Mapping[str, Metric] = {"rmse": rmse, "bias": bias, "acc": acc}

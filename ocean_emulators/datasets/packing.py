@@ -76,7 +76,7 @@ class Packing(nn.Module):
         position = self.position[n * self.mask[0].numel() :]
         position = torch.where(position > 0, position - self.n_prognostic_cells, 0)
         dense = self._scatter((rows[..., cells] - self.mean[cells]) / self.std[cells], position)
-        return dense.unflatten(-1, self.mask[n:].shape)
+        return torch.unflatten(dense, -1, self.mask[n:].shape)
 
     def pack(self, channels: Tensor) -> Tensor:
         """Normalised prognostic channels [..., channel, lat, lon] to physical rows [..., prognostic cell]."""
@@ -102,4 +102,4 @@ class Packing(nn.Module):
     def _scatter(rows: Tensor, position: Tensor) -> Tensor:
         # As a matrix: `index_select` on a third dimension takes a path that is fifty times slower.
         padded = nn.functional.pad(rows.reshape(-1, rows.shape[-1]), (1, 0))
-        return padded.index_select(1, position).unflatten(0, rows.shape[:-1])
+        return torch.unflatten(padded.index_select(1, position), 0, rows.shape[:-1])

@@ -146,7 +146,8 @@ def _rows(dataset: xr.Dataset, chosen: tuple[Channel, ...], mask: np.ndarray, ti
     for channel, wet in zip(chosen, mask, strict=True):
         field = dataset[channel.name].transpose("time", "lat", "lon").data.astype("float32")
         parts.append(field.reshape(field.shape[0], -1)[:, np.flatnonzero(wet)])
-    return da.concatenate(parts, axis=1).rechunk((times_per_block, -1))
+    rows: da.Array = da.concatenate(parts, axis=1).rechunk((times_per_block, -1))
+    return rows
 
 
 def _write_block(

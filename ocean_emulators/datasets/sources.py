@@ -41,9 +41,10 @@ def _open_zarr(path: str) -> xr.Dataset:
     store = ZipStore(path, mode="r") if path.endswith(".zip") else path
     times = xr.coders.CFDatetimeCoder(use_cftime=True)
     try:
-        return xr.open_zarr(store, chunks={}, decode_times=times)
+        dataset: xr.Dataset = xr.open_zarr(store, chunks={}, decode_times=times)
     except (zarr.errors.BaseZarrError, FileNotFoundError, ValueError, OSError) as error:
         raise UserError(f"data.source: {path} can't be opened as a Zarr store: {error}") from error
+    return dataset
 
 
 def _to_canonical_dims(dataset: xr.Dataset, path: str) -> xr.Dataset:

@@ -9,6 +9,7 @@ channels, then of the forcing channels, each channel's wet cells in row-major or
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -49,7 +50,8 @@ class PackedStore:
     @property
     def cells_per_channel(self) -> np.ndarray:
         """Number of wet cells, [channel]."""
-        return self.mask.sum((1, 2))
+        counts: np.ndarray = self.mask.sum((1, 2))
+        return counts
 
     @cached_property
     def step_days(self) -> float:
@@ -110,7 +112,7 @@ def create_store(
     mask: xr.DataArray,
     time: xr.DataArray,
     grid: Grid,
-) -> zarr.Array:
+) -> zarr.Array[Any]:
     """Make an empty store and return its `rows` array, to be filled shard by shard and then sealed."""
     described = grid.to_dataset().assign(mask=(("channel", "lat", "lon"), mask.values)).assign_coords(time=time)
     described.attrs = {

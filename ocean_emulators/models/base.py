@@ -140,7 +140,7 @@ class BaseModel(nn.Module):
         """
         static = self.static.expand(len(states), -1, -1, -1)
         out = self.network(torch.cat([states.flatten(1, 2), forcing.flatten(1, 2), static], dim=1))
-        out = out.unflatten(1, (self.config.output_states, -1))
+        out = torch.unflatten(out, 1, (self.config.output_states, -1))
         if self.config.prediction == "change":
             out = states[:, -1:] + self.change_scale * out
         return out * self.mask

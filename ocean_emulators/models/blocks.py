@@ -71,7 +71,8 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, in, lat, lon] -> [batch, out, lat, lon]"""
-        return self.skip_module(x) + self.convblock(x)
+        out: Tensor = self.skip_module(x) + self.convblock(x)
+        return out
 
 
 class Upsample(nn.Module):

@@ -107,4 +107,5 @@ class Samudra(BaseModel):
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon]"""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             x = self.unet(x)
-        return self.decoder(x.float())
+        out: Tensor = self.decoder(x.float())
+        return out

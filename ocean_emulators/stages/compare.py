@@ -59,10 +59,11 @@ def _score_baselines(
 def _summarise(table: pd.DataFrame, experiment: Experiment) -> dict[str, dict[str, dict[str, float]]]:
     """{baseline: {variable: {"30d": emulator / baseline}}}, for `dvc metrics`."""
     summary: dict[str, dict[str, dict[str, float]]] = {}
-    reported = table[table["lead"].isin(experiment.evaluation.report_days) & (table["forecast"] != EMULATOR)]
-    for row in reported.itertuples():
-        lead = summary.setdefault(row.forecast, {}).setdefault(row.variable, {})
-        lead[f"{row.lead:g}d"] = round(row.emulator_ratio, 6)
+    leads = experiment.evaluation.reported_leads(table["lead"].unique())
+    reported = table[table["lead"].isin(leads) & (table["forecast"] != EMULATOR)]
+    columns = reported[["forecast", "variable", "lead", "emulator_ratio"]]
+    for forecast, variable, lead, ratio in columns.to_numpy().tolist():
+        summary.setdefault(forecast, {}).setdefault(variable, {})[f"{lead:g}d"] = round(ratio, 6)
     return summary
 
 

@@ -117,9 +117,9 @@ def _write_scores(
 
 def _at_leads(scores: xr.DataArray, experiment: Experiment) -> dict[str, dict[str, float]]:
     """{variable: {"30d": score}} at the leads of tables that were reached."""
-    leads = [d for d in experiment.evaluation.report_days if d <= float(scores["lead"][-1])]
+    leads = experiment.evaluation.reported_leads(scores["lead"].values)
     return {
-        str(v): {f"{d:g}d": round(float(scores.sel(variable=v).sel(lead=d, method="nearest")), 6) for d in leads}
+        str(v): {f"{d:g}d": round(float(scores.sel(variable=v, lead=d)), 6) for d in leads}
         for v in scores["variable"].values
     }
 
