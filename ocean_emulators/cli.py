@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ocean_emulators.aggregator.figures import label
-from ocean_emulators.comparison import EMULATOR
+from ocean_emulators.aggregator.tables import ratio_lines, score_lines
 from ocean_emulators.config import apply_overrides, load_yaml, parse, render
 from ocean_emulators.errors import UserError, exit_on_user_error
 from ocean_emulators.experiment import PARAMS, Experiment, Plan, load_experiment, make_plan
@@ -90,7 +89,7 @@ def report(options: argparse.Namespace) -> None:
     experiment = load_experiment()
     table = pd.read_csv(paths.COMPARISON_CSV)
     leads = experiment.evaluation.reported_leads(table["lead"].unique())
-    print("\n".join([*_score_lines(table, leads), "", *_ratio_lines(table, leads), ""]))
+    print("\n".join([*score_lines(table, leads), "", *ratio_lines(table, leads), ""]))
     free_run = json.loads(paths.SCORES_JSON.read_text())["free_run"]["largest_global_mean_error_degC"]
     if free_run:
         worst = max(free_run, key=free_run.get)
@@ -106,39 +105,6 @@ def report(options: argparse.Namespace) -> None:
 def _how_to_see_runs() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     return f"at {uri}" if uri else f"mlflow ui --backend-store-uri sqlite:///{project_root() / 'mlflow.db'}"
-
-
-def _score_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
-    overall = table[table["variable"] == "all"].pivot(index="forecast", columns="lead", values="nrmse")
-    rows = [
-        [label(name), *(f"{overall.loc[name, lead]:.3f}" for lead in leads)] for name in pd.unique(table["forecast"])
-    ]
-    return ["RMSE / standard deviation, all fields", *_aligned(["days", *(f"{d:g}" for d in leads)], rows)]
-
-
-def _ratio_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
-    others = [name for name in pd.unique(table["forecast"]) if name != EMULATOR]
-    if not others:
-        return []
-    part = table[table["forecast"] == others[0]].set_index(["variable", "lead"])
-    rows = []
-    for variable in pd.unique(table["variable"]):
-        cells = (part.loc[(variable, lead)] for lead in leads)
-        values = [f"{c['emulator_ratio']:.2f} ({c['ratio_low']:.2f}-{c['ratio_high']:.2f})" for c in cells]
-        rows.append([label(variable), *values])
-    title = f"RMSE of the emulator / {label(others[0]).lower()} (interval over starts); below 1 is better"
-    return [title, *_aligned(["days", *(f"{d:g}" for d in leads)], rows)]
-
-
-def _aligned(head: list[str], rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in [head, *rows]
-    ]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,10 +6,9 @@ import xarray as xr
 from pydantic import Field
 
 from ocean_emulators.aggregator.scores import by_variable, normalised_rmse
+from ocean_emulators.aggregator.tables import EMULATOR
 from ocean_emulators.baselines import BaselineName
 from ocean_emulators.config import Config
-
-EMULATOR = "emulator"
 
 
 class ComparisonConfig(Config):

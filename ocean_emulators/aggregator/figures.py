@@ -9,16 +9,9 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
+from ocean_emulators.aggregator.tables import label
 from ocean_emulators.ocean.fields import FIELDS
 
-LABELS = {
-    "all": "All fields",
-    "emulator": "Emulator",
-    "persistence": "Persistence",
-    "anomaly_persistence": "Anomaly persistence",
-    "damped_anomaly_persistence": "Damped anomaly persistence",
-    "climatology": "Day-of-year climatology",
-}
 # Okabe & Ito's palette: told apart by colour-blind readers too.
 COLOURS = {
     "emulator": "#000000",
@@ -42,11 +35,6 @@ _MAPS = {
     "vo": _MapStyle(cmocean.cm.balance, True),
     "zos": _MapStyle(cmocean.cm.balance, True),
 }
-
-
-def label(name: str) -> str:
-    """How a forecast or variable is called in a figure."""
-    return LABELS.get(name) or FIELDS[name].long_name
 
 
 def learning_curve(history: pd.DataFrame) -> Figure:

@@ -9,8 +9,9 @@ import xarray as xr
 from ocean_emulators.aggregator import figures
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
 from ocean_emulators.aggregator.scores import mean_over_starts, rmse
+from ocean_emulators.aggregator.tables import EMULATOR, ratio_lines, score_lines
 from ocean_emulators.baselines import Baseline
-from ocean_emulators.comparison import EMULATOR, compare
+from ocean_emulators.comparison import compare
 from ocean_emulators.datasets.windows import DataRequirements, InferenceDataset, Rows
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.ocean.fields import channel
@@ -35,6 +36,9 @@ def main(runtime: Runtime) -> None:
         summary = _summarise(table, experiment)
         paths.COMPARISON_JSON.write_text(json.dumps(summary, indent=2) + "\n")
         _track(table, tracker)
+        leads = experiment.evaluation.reported_leads(table["lead"].unique())
+        text = "\n".join([*score_lines(table, leads), "", *ratio_lines(table, leads)])
+        tracker.describe(f"```text\n{text}\n```")
         _draw(sums, table, ocean, experiment, tracker)
 
 

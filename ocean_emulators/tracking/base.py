@@ -20,6 +20,10 @@ class Tracker(Protocol):
         """A small file: figure, table, configuration."""
         ...
 
+    def describe(self, text: str) -> None:
+        """What a reader of the record sees first, Markdown."""
+        ...
+
     def begin(self, stage: str) -> None:
         """A stage starts to write to the record."""
         ...
@@ -40,6 +44,9 @@ class NullTracker:
         """Nothing."""
 
     def log_file(self, path: Path, folder: str) -> None:
+        """Nothing."""
+
+    def describe(self, text: str) -> None:
         """Nothing."""
 
     def begin(self, stage: str) -> None:

@@ -1,5 +1,6 @@
 """Records in MLflow: one run per experiment, found again by its key."""
 
+import json
 import logging
 import os
 import re
@@ -13,6 +14,8 @@ from filelock import FileLock
 from ocean_emulators.tracking.provenance import Provenance, project_root
 
 _STAGES = "stages"
+# The pages open with what trainings need (curves, comparisons) instead of what language models need.
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _NOT_ALLOWED = re.compile(r"[^\w\-. :/]")
 
 
@@ -33,17 +36,27 @@ class MlflowTracker:
         with FileLock(lock):
             self.client = MlflowClient(uri or f"sqlite:///{root / 'mlflow.db'}")
             known = self.client.get_experiment_by_name(experiment)
-            identifier = known.experiment_id if known else self.client.create_experiment(experiment, artifacts)
-            self.run_id = self._find(identifier, provenance) or self._create(identifier, provenance)
+            identifier = (
+                known.experiment_id
+                if known
+                else self.client.create_experiment(experiment, artifacts, tags=_EXPERIMENT_TAGS)
+            )
+            self.run_id = self._find(identifier, provenance) or self._create(identifier, experiment, provenance)
 
     def _find(self, experiment_id: str, provenance: Provenance) -> str | None:
         runs = self.client.search_runs([experiment_id], f"tags.`experiment.key` = '{provenance.key}'", max_results=1)
         return runs[0].info.run_id if runs else None
 
-    def _create(self, experiment_id: str, provenance: Provenance) -> str:
+    def _create(self, experiment_id: str, experiment: str, provenance: Provenance) -> str:
+        from mlflow.entities import Dataset, DatasetInput
+
         tags = provenance.tags()
-        name = tags["dvc.experiment"] if tags["dvc.experiment"] != "none" else provenance.key[:8]
-        run_id: str = self.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+        shown = {"mlflow.source.name": "dvc.yaml", "mlflow.source.git.commit": tags["git.commit"]}
+        name = tags["dvc.experiment"] if tags["dvc.experiment"] != "none" else f"{experiment}-{provenance.key[:8]}"
+        run_id: str = self.client.create_run(experiment_id, tags=tags | shown, run_name=name).info.run_id
+        source = json.dumps({"uri": "data/prepared"})
+        dataset = Dataset(name="prepared", digest=provenance.data[:36], source_type="local", source=source)
+        self.client.log_inputs(run_id, [DatasetInput(dataset)])
         for key, value in _flatten(provenance.config).items():
             self.client.log_param(run_id, key, value)
         self.client.log_dict(run_id, provenance.config, "config/experiment.json")
@@ -65,6 +78,10 @@ class MlflowTracker:
     def log_file(self, path: Path, folder: str) -> None:
         """See `Tracker`."""
         self.client.log_artifact(self.run_id, str(path), folder)
+
+    def describe(self, text: str) -> None:
+        """See `Tracker`."""
+        self.client.set_tag(self.run_id, "mlflow.note.content", text)
 
     def begin(self, stage: str) -> None:
         """See `Tracker`."""

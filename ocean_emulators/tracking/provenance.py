@@ -49,7 +49,8 @@ class Provenance:
     def tags(self) -> dict[str, str]:
         """What to look an experiment up by."""
         commit = _git("rev-parse", "HEAD")
-        changes = _git("diff", "HEAD", "--", ".")
+        # Not the pipeline's own results, which change while it runs.
+        changes = _git("diff", "HEAD", "--", ".", ":!dvc.lock", ":!outputs")
         return {
             "experiment.key": self.key,
             "config.sha256": digest(self.config),

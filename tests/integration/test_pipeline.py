@@ -52,7 +52,10 @@ def test_mlflow_holds_one_run_from_training_to_comparison(done: Project) -> None
     assert run.data.tags["stages"] == "compare evaluate train"
     assert run.data.params["model.width"] == "[6, 8]"
     assert len(run.data.tags["git.commit"]) == 40
-    assert run.data.tags["data.fingerprint"]
+    assert run.data.tags["git.diff_sha256"] == "clean", "what the pipeline itself writes is no change of its inputs"
+    (data,) = run.inputs.dataset_inputs
+    assert run.data.tags["data.fingerprint"].startswith(data.dataset.digest)
+    assert "Emulator" in run.data.tags["mlflow.note.content"]
     history = done.client().get_metric_history(run.info.run_id, "train/mean/loss")
     assert [metric.step for metric in history] == [1, 2]
     leads = done.client().get_metric_history(run.info.run_id, "forecast/nrmse/all")

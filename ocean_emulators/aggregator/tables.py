@@ -1,0 +1,56 @@
+"""Scores as text, and what forecasts and variables are called wherever they are shown."""
+
+import pandas as pd
+
+from ocean_emulators.ocean.fields import FIELDS
+
+EMULATOR = "emulator"
+
+LABELS = {
+    "all": "All fields",
+    EMULATOR: "Emulator",
+    "persistence": "Persistence",
+    "anomaly_persistence": "Anomaly persistence",
+    "damped_anomaly_persistence": "Damped anomaly persistence",
+    "climatology": "Day-of-year climatology",
+}
+
+
+def label(name: str) -> str:
+    """How a forecast or variable is called by people."""
+    return LABELS.get(name) or FIELDS[name].long_name
+
+
+def score_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
+    """Normalised RMSE over all fields at some leads (days), a line a forecast; `table` is that of `compare`."""
+    overall = table[table["variable"] == "all"].pivot(index="forecast", columns="lead", values="nrmse")
+    rows = [
+        [label(name), *(f"{overall.loc[name, lead]:.3f}" for lead in leads)] for name in pd.unique(table["forecast"])
+    ]
+    return ["RMSE / standard deviation, all fields", *_aligned(["days", *(f"{d:g}" for d in leads)], rows)]
+
+
+def ratio_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
+    """The emulator's RMSE over that of the first baseline at some leads (days), a line a variable."""
+    others = [name for name in pd.unique(table["forecast"]) if name != EMULATOR]
+    if not others:
+        return []
+    part = table[table["forecast"] == others[0]].set_index(["variable", "lead"])
+    rows = []
+    for variable in pd.unique(table["variable"]):
+        cells = (part.loc[(variable, lead)] for lead in leads)
+        values = [f"{c['emulator_ratio']:.2f} ({c['ratio_low']:.2f}-{c['ratio_high']:.2f})" for c in cells]
+        rows.append([label(variable), *values])
+    title = f"RMSE of the emulator / {label(others[0]).lower()} (interval over starts); below 1 is better"
+    return [title, *_aligned(["days", *(f"{d:g}" for d in leads)], rows)]
+
+
+def _aligned(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [head, *rows]
+    ]
