@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ocean_emulators.config import Config
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.windows import InferenceDataset
 from ocean_emulators.ocean.fields import field
 from ocean_emulators.stepper import Stepper
 
@@ -47,7 +47,8 @@ class Emulator:
 
     def forecast(self, starts: Sequence[int], steps: int) -> Iterator[Tensor]:
         """Free rollouts."""
-        return self.stepper.inference(self.data, starts, steps)
+        pack = self.data.rows.packing.pack
+        return map(pack, self.stepper.inference(self.data, starts, steps))
 
 
 def write_predictions(rows: np.ndarray, time: np.ndarray, store: PackedStore, packing: Packing, path: Path) -> None:

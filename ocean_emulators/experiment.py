@@ -135,14 +135,15 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
     """
     times, step = times_of_periods(experiment, time), calendar.step_days(time)
     needs, calls = experiment.model.requirements, max(experiment.train.rollout_calls)
-    length = needs.past + 1 + needs.future(calls)
-    windows = {name: times[name] - length + 1 for name in ("train", "validation")}
-    for name, count in windows.items():
-        if count < 1:
+    windows = {}
+    for name, strides in {"train": experiment.train.strides, "validation": (1,)}.items():
+        spans = [(needs.length(calls) - 1) * stride + 1 for stride in strides]
+        if times[name] < max(spans):
             raise UserError(
                 f"data.periods.{name}: holds {times[name]} times, but a rollout of {calls} calls (train.rollout_calls) "
-                f"needs {length}; lengthen the period or shorten the rollout"
+                f"needs {max(spans)}; lengthen the period or shorten the rollout"
             )
+        windows[name] = sum(times[name] - span + 1 for span in spans)
     for days in experiment.evaluation.report_days:
         if not np.isclose(days / step, round(days / step)):
             raise UserError(

@@ -17,6 +17,9 @@ class Runtime(Config):
     cache: Literal["none", "host", "device"] = "host"
     """where training data are held once read: nowhere, in the machine's memory, or on the device"""
 
+    ahead: int = Field(1, ge=0)
+    """batches made ahead of their use, each by a thread of its own"""
+
     def start(self) -> torch.device:
         """Set the process up and return the device to compute on."""
         torch.set_num_threads(self.threads)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.windows import DataRequirements, InferenceDataset
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.datasets.train_data import Batch
 from ocean_emulators.losses import MaskedLoss
 from ocean_emulators.models.base import BaseModelConfig
 
@@ -23,13 +24,12 @@ class BatchOutput:
 
 
 class Stepper:
-    """Moves an emulator through time, on normalised channels, between packed rows of physical values.
+    """Moves an emulator through time, on normalised channels.
 
     Parameters
     ----------
     model: maps (states, forcing) to the next states, see `BaseModel.forward`
     config: the model's configuration, which says what times a call reads and writes
-    packing: rows ⇄ channels
     loss: needed for training and validation only
     detach_every: training cuts the gradient before every n-th call; 0 never does
     input_noise: standard deviation of noise on the states that training begins from, in units of each channel's
@@ -40,12 +40,11 @@ class Stepper:
         self,
         model: nn.Module,
         config: BaseModelConfig,
-        packing: Packing,
         loss: MaskedLoss | None = None,
         detach_every: int = 0,
         input_noise: Tensor | None = None,
     ) -> None:
-        self.model, self.config, self.packing, self.loss = model, config, packing, loss
+        self.model, self.config, self.loss = model, config, loss
         self.detach_every, self.input_noise = detach_every, input_noise
 
     @property
@@ -73,19 +72,16 @@ class Stepper:
             yield predicted
             states = torch.cat([states, predicted], dim=1)[:, -self.config.input_states :]
 
-    def train_batch(self, rows: Tensor, calls: int, generator: torch.Generator | None = None) -> BatchOutput:
-        """Loss of a rollout over windows of rows [window, time, cell]; call `loss.backward()` on it.
-
-        `generator` draws the input noise.
-        """
+    def train_batch(self, batch: Batch, calls: int, generator: torch.Generator | None = None) -> BatchOutput:
+        """Loss of a rollout over windows; call `loss.backward()` on it. `generator` draws the input noise."""
         self.model.train()
-        return self._loss_of_windows(rows, calls, lambda states: self._with_noise(states, generator))
+        return self._loss_of_windows(batch, calls, lambda states: self._with_noise(states, generator))
 
     @torch.no_grad()
-    def validate_batch(self, rows: Tensor, calls: int) -> BatchOutput:
+    def validate_batch(self, batch: Batch, calls: int) -> BatchOutput:
         """The same without gradients and with the model in evaluation mode."""
         self.model.eval()
-        return self._loss_of_windows(rows, calls, lambda states: states)
+        return self._loss_of_windows(batch, calls, lambda states: states)
 
     def _with_noise(self, states: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.input_noise is None:
@@ -93,34 +89,27 @@ class Stepper:
         noise = torch.randn(states.shape, generator=generator, device=states.device)
         return states + self.input_noise * noise
 
-    def _loss_of_windows(self, rows: Tensor, calls: int, perturb: Callable[[Tensor], Tensor]) -> BatchOutput:
+    def _loss_of_windows(self, batch: Batch, calls: int, perturb: Callable[[Tensor], Tensor]) -> BatchOutput:
         assert self.loss is not None
         needs, now = self.requirements, self.requirements.past
-        prognostic, forcing = self.packing.unpack(rows)
-        initial = perturb(prognostic[:, now - needs.input_states + 1 : now + 1])
+        initial = perturb(batch.prognostic[:, now - needs.input_states + 1 : now + 1])
 
         def forcing_of(call: int) -> Tensor:
-            return forcing[:, [now + offset for offset in needs.forcing_offsets(call)]]
+            return batch.forcing[:, [now + offset for offset in needs.forcing_offsets(call)]]
 
         losses = []
         for call, predicted in enumerate(self.rollout(initial, forcing_of, calls)):
             first = now + 1 + call * needs.output_states
-            losses.append(self.loss(predicted, prognostic[:, first : first + needs.output_states]))
+            losses.append(self.loss(predicted, batch.prognostic[:, first : first + needs.output_states]))
         channel_loss = torch.stack(losses)
         return BatchOutput(channel_loss.mean(), channel_loss.detach())
 
     @torch.no_grad()
     def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:
-        """Free rollouts from several starts; for each step the predicted rows [start, prognostic cell], physical."""
+        """Free rollouts from several starts; for each step the predicted states [start, channel, lat, lon], normalised."""
         self.model.eval()
-        initial, _ = self.packing.unpack(data.initial(starts))
-
-        def forcing(call: int) -> Tensor:
-            return self.packing.unpack_forcing(data.forcing(starts, call))
-
         calls = -(-steps // self.config.output_states)
         left = steps
-        for predicted in self.rollout(initial, forcing, calls):
-            for state in predicted.unbind(1)[:left]:
-                yield self.packing.pack(state)
+        for predicted in self.rollout(data.initial(starts), lambda call: data.forcing(starts, call), calls):
+            yield from predicted.unbind(1)[:left]
             left -= predicted.shape[1]

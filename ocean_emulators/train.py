@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import torch
-from pydantic import Field
-from torch.utils.data import DataLoader
+from pydantic import Field, field_validator
 from torch_ema import ExponentialMovingAverage
 from tqdm import tqdm
 
@@ -16,8 +15,9 @@ from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
 from ocean_emulators.checkpoints import load_checkpoint, save_checkpoint
 from ocean_emulators.config import Config
-from ocean_emulators.datasets.samplers import EpochBatchSampler
-from ocean_emulators.datasets.windows import TrainData
+from ocean_emulators.datasets.loader import Loader
+from ocean_emulators.datasets.samplers import BatchSampler, SequentialBatches
+from ocean_emulators.datasets.train_data import TrainData
 from ocean_emulators.losses import LossConfig
 from ocean_emulators.stepper import Stepper
 
@@ -32,6 +32,9 @@ class TrainConfig(Config):
     rollout_calls: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     """length of the rollout that the loss sees, in calls of the model (K); several are used one after the other, each for
     an equal share of the epochs; validation uses the last"""
+    strides: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
+    """distances between consecutive states of training windows, in time steps of the data; 1 must be among them, because
+    validation and rollouts step from state to state"""
     detach_every: int = Field(0, ge=0)
     """cut the gradient before every n-th call of a rollout; 0 = back-propagate through all of it"""
     learning_rate: float = Field(gt=0)
@@ -52,6 +55,13 @@ class TrainConfig(Config):
     loss: LossConfig = LossConfig()
     """what is minimised"""
 
+    @field_validator("strides")
+    @classmethod
+    def _steps_are_trained(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if 1 not in value:
+            raise ValueError(f"found {list(value)}: 1 must be among them, because rollouts step from state to state")
+        return value
+
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -69,6 +79,7 @@ class Trainer:
         stepper: Stepper,
         train_data: Sequence[TrainData],
         validation_data: TrainData,
+        ahead: int,
         train_aggregator: TrainAggregator,
         validate_aggregator: ValidateAggregator,
         checkpoint: Path,
@@ -77,12 +88,12 @@ class Trainer:
         self.config, self.stepper = config, stepper
         self.train_aggregator, self.validate_aggregator = train_aggregator, validate_aggregator
         self.checkpoint, self.report = checkpoint, report
-        self.samplers = [EpochBatchSampler(len(data), config.batch_size, config.seed) for data in train_data]
+        self.samplers = [BatchSampler(data.sizes, config.batch_size, config.seed) for data in train_data]
         self.train_loaders = [
-            DataLoader(data, batch_sampler=sampler, collate_fn=_as_is)
-            for data, sampler in zip(train_data, self.samplers, strict=True)
+            Loader(data, sampler, ahead) for data, sampler in zip(train_data, self.samplers, strict=True)
         ]
-        self.validation_loader = DataLoader(validation_data, batch_size=config.batch_size, collate_fn=_as_is)
+        in_order = SequentialBatches(validation_data.sizes[0], config.batch_size)
+        self.validation_loader = Loader(validation_data, in_order, ahead)
         self.optimizer = torch.optim.AdamW(
             stepper.model.parameters(),
             lr=config.learning_rate,
@@ -119,11 +130,11 @@ class Trainer:
         noise = torch.Generator(device).manual_seed(self.config.seed * 1_000_003 + self.epoch)
         steps_before = sum(len(self.samplers[self._phase(epoch)]) for epoch in range(self.epoch))
         with self._progress(len(self.samplers[phase])) as bar:
-            for step, rows in enumerate(self.train_loaders[phase], start=steps_before):
+            for step, batch in enumerate(self.train_loaders[phase], start=steps_before):
                 self._set_learning_rate(step)
-                output = self.stepper.train_batch(rows, self.config.rollout_calls[phase], noise)
+                output = self.stepper.train_batch(batch, self.config.rollout_calls[phase], noise)
                 self._optimise(output.loss)
-                self.train_aggregator.record_batch(output)
+                self.train_aggregator.record_batch(output, weight=len(batch.prognostic))
                 bar.update()
                 bar.set_postfix(loss=f"{output.loss.item():.4f}", refresh=False)
         return {"train/learning_rate": self.optimizer.param_groups[0]["lr"], **self.train_aggregator.get_logs()}
@@ -145,8 +156,9 @@ class Trainer:
         self.validate_aggregator.reset()
         calls = self.config.rollout_calls[-1]
         with self.ema.average_parameters():
-            for rows in self.validation_loader:
-                self.validate_aggregator.record_batch(self.stepper.validate_batch(rows, calls))
+            for batch in self.validation_loader:
+                output = self.stepper.validate_batch(batch, calls)
+                self.validate_aggregator.record_batch(output, weight=len(batch.prognostic))
         return self.validate_aggregator.get_logs()
 
     def _set_learning_rate(self, step: int) -> None:
@@ -195,7 +207,3 @@ def schedule(step: int, total: int, warmup_fraction: float) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
-
-
-def _as_is(batch: Any) -> Any:
-    return batch

@@ -15,7 +15,7 @@ from tests import tiny
 def test_rows_become_fields_with_names_units_and_nan_on_land(
     store: PackedStore, statistics: Statistics, tmp_path: Path
 ) -> None:
-    packing = Packing(store.prognostic, store.forcing, store.mask, statistics)
+    packing = Packing.of(store, statistics)
     rows = store.rows(10, 14)[:, : packing.n_prognostic_cells]
     write_predictions(rows, store.time[10:14], store, packing, tmp_path / "predictions.zarr")
     times = xr.coders.CFDatetimeCoder(use_cftime=True)

@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from ocean_emulators.config import apply_overrides, parse
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.rows import Rows
+from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.windows import InferenceDataset, Rows, TrainData
+from ocean_emulators.datasets.train_data import Windows
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, make_plan
 from ocean_emulators.models.base import OceanContext
@@ -23,17 +27,19 @@ PAIRS = ["model.input_states=2", "model.output_states=2", "model.forcing_times=[
 
 
 @pytest.mark.parametrize("changes", [[TIMES[0]], [TIMES[1]], PAIRS, ["train.rollout_calls=[4]"]])
-def test_the_plan_counts_what_the_data_give(source: Path, store: PackedStore, changes: list[str]) -> None:
+def test_the_plan_counts_what_the_data_give(
+    source: Path, store: PackedStore, statistics: Statistics, changes: list[str]
+) -> None:
     experiment = changed(source, *changes)
     plan, needs, periods = make_plan(experiment), experiment.model.requirements, experiment.data.periods
     calls = max(experiment.train.rollout_calls)
-    cpu = torch.device("cpu")
+    packing = Packing.of(store, statistics)
     for name in ("train", "validation"):
         period = getattr(periods, name)
-        rows = Rows(store, store.indices(period, name), "none", cpu)
-        assert plan.windows[name] == len(TrainData(rows, period, name, needs, calls))
+        rows = Rows(store, packing, store.indices(period, name), "none")
+        assert plan.windows[name] == len(Windows(rows, period, name, needs, calls))
         assert plan.times[name] == len(store.indices(period, name))
-    rows = Rows(store, store.indices(periods.test, "test"), "none", cpu)
+    rows = Rows(store, packing, store.indices(periods.test, "test"), "none")
     data = InferenceDataset(rows, periods.test, "test", needs)
     assert plan.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
     assert plan.step_days == 5
@@ -50,10 +56,12 @@ def test_the_plan_counts_what_the_data_give(source: Path, store: PackedStore, ch
         [*PAIRS, "data.periods.test.start=2002-07-06"],
     ],
 )
-def test_the_plan_knows_the_length_of_the_free_run(source: Path, store: PackedStore, changes: list[str]) -> None:
+def test_the_plan_knows_the_length_of_the_free_run(
+    source: Path, store: PackedStore, statistics: Statistics, changes: list[str]
+) -> None:
     experiment = changed(source, *changes)
     period = experiment.data.periods.test
-    rows = Rows(store, store.indices(period, "test"), "none", torch.device("cpu"))
+    rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "none")
     data = InferenceDataset(rows, period, "test", experiment.model.requirements)
     assert make_plan(experiment).windows["free run steps"] == data.longest_rollout()
 

@@ -1,10 +1,13 @@
 """Packed rows and stacked channels are two ways of saying the same."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.scaling import Scaling, Storage
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
 from tests import tiny
@@ -12,19 +15,19 @@ from tests import tiny
 
 @pytest.fixture
 def packing(store: PackedStore, statistics: Statistics) -> Packing:
-    return Packing(store.prognostic, store.forcing, store.mask, statistics)
+    return Packing.of(store, statistics)
 
 
 @pytest.fixture
 def rows(store: PackedStore) -> torch.Tensor:
-    return torch.from_numpy(store.rows(0, 6))
+    return store.stored(0, 6)
 
 
 def test_channels_are_the_normalised_fields_of_the_source_and_land_is_zero(
     packing: Packing, rows: torch.Tensor, statistics: Statistics
 ) -> None:
     dataset = tiny.dataset()
-    dense = torch.cat(packing.unpack(rows), dim=1)
+    dense = packing.unpack(rows)
     for c, name in enumerate(statistics.names):
         expected = np.nan_to_num((dataset[name].values[:6] - statistics.mean[c]) / statistics.std[c])
         assert np.allclose(dense[:, c], expected, atol=1e-4)
@@ -32,20 +35,55 @@ def test_channels_are_the_normalised_fields_of_the_source_and_land_is_zero(
 
 
 def test_packing_undoes_unpacking(packing: Packing, rows: torch.Tensor) -> None:
-    states, _ = packing.unpack(rows)
+    states = packing.unpack(rows, channels=packing.prognostic_channels)
     assert torch.allclose(packing.pack(states), rows[:, : packing.n_prognostic_cells], rtol=1e-5, atol=1e-5)
 
 
 def test_unpacking_undoes_packing(packing: Packing, rows: torch.Tensor) -> None:
     torch.manual_seed(0)
-    states = torch.randn(2, 3, *packing.prognostic_mask.shape) * packing.prognostic_mask
-    packed = torch.cat([packing.pack(states), rows[:, packing.n_prognostic_cells :].reshape(2, 3, -1)], dim=-1)
-    assert torch.allclose(packing.unpack(packed)[0], states, atol=1e-4)
+    states = torch.randn(6, *packing.prognostic_mask.shape) * packing.prognostic_mask
+    packed = torch.cat([packing.pack(states), rows[:, packing.n_prognostic_cells :]], dim=-1)
+    assert torch.allclose(packing.unpack(packed)[:, packing.prognostic_channels], states, atol=1e-4)
 
 
-def test_forcing_alone_is_the_forcing_of_all(packing: Packing, rows: torch.Tensor) -> None:
-    rows = rows.reshape(2, 3, -1)
-    assert torch.equal(packing.unpack_forcing(rows), packing.unpack(rows)[1])
+def test_a_part_of_the_channels_is_that_part_of_all(packing: Packing, rows: torch.Tensor) -> None:
+    whole = packing.unpack(rows)
+    for part in (packing.prognostic_channels, packing.forcing_channels, slice(3, 5), slice(2, 2)):
+        assert torch.equal(packing.unpack(rows, channels=part), whole[:, part])
+
+
+def test_rows_may_be_normalised_before(packing: Packing, rows: torch.Tensor) -> None:
+    assert torch.equal(packing.unpack(packing.normalise(rows), normalised=True), packing.unpack(rows))
+    assert torch.allclose(packing.physical(packing.normalise(rows)), rows, rtol=1e-5, atol=1e-5)
+
+
+def test_memory_is_used_again(packing: Packing, rows: torch.Tensor) -> None:
+    out = torch.zeros(6, *packing.mask.shape)
+    packing.unpack(rows.flip(0), out=out)
+    assert packing.unpack(rows, out=out) is out
+    assert torch.equal(out, packing.unpack(rows))
+
+
+def test_a_gather_as_on_gpus_gives_the_same(packing: Packing, rows: torch.Tensor) -> None:
+    for channels in (slice(None), packing.forcing_channels):
+        gathered = packing._gather(rows, False, channels, torch.empty(6, *packing.mask[channels].shape))
+        assert torch.equal(gathered, packing.unpack(rows, channels=channels))
+
+
+@pytest.mark.parametrize(("storage", "error"), [("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_half_the_size_costs_as_much_precision_as_its_numbers_have(
+    storage: Storage, error: float, store: PackedStore, statistics: Statistics
+) -> None:
+    rows, counts = store.rows(0, 20), store.cells_per_channel
+    scaling = Scaling.of(storage, rows, counts)
+    stored = scaling.as_stored(scaling.encode(rows, counts))
+    assert stored.element_size() == 2
+    scale, offset = np.repeat(scaling.scale, counts), np.repeat(scaling.offset, counts)
+    bound = error * np.abs(rows - offset) / scale + 1e-5
+    assert (np.abs(scaling.decode(stored, counts) - rows) / scale <= bound).all()
+    half = Packing.of(dataclasses.replace(store, scaling=scaling), statistics)
+    exact = Packing.of(store, statistics)
+    assert torch.allclose(half.unpack(stored), exact.unpack(torch.from_numpy(rows)), rtol=2 * error, atol=4 * error)
 
 
 def test_fields_are_the_source_with_nan_on_land(packing: Packing, rows: torch.Tensor) -> None:

@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.windows import InferenceDataset, Rows, TrainData
+from ocean_emulators.datasets.train_data import Batch, Windows
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.losses import LossConfig
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import SamudraConfig
 from ocean_emulators.stepper import Stepper
 
-CPU = torch.device("cpu")
 PRESENT_AND_NEXT = SamudraConfig(input_states=1, output_states=1, forcing_times=(0, 1))
 PAIRS = SamudraConfig(input_states=2, output_states=2, forcing_times=(-1, 0))
 
@@ -51,7 +52,13 @@ def by_hand(config: SamudraConfig, p: Tensor, f: Tensor, now: int) -> list[Tenso
 
 @pytest.fixture
 def packing(store: PackedStore, statistics: Statistics) -> Packing:
-    return Packing(store.prognostic, store.forcing, store.mask, statistics)
+    return Packing.of(store, statistics)
+
+
+def batch_of(packing: Packing, store: PackedStore, first: int, windows: int, length: int) -> Batch:
+    """Windows that follow each other."""
+    fields = packing.unpack(store.stored(first, first + windows * length)).unflatten(0, (windows, length))
+    return Batch(fields[:, :, packing.prognostic_channels], fields[:, :, packing.forcing_channels])
 
 
 def mean_square(predicted: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
@@ -70,16 +77,17 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
     config: SamudraConfig, store: PackedStore, statistics: Statistics, packing: Packing, experiment: Experiment
 ) -> None:
     loss = loss_of(store, statistics, packing)
-    stepper = Stepper(Linear(config.output_states), config, packing, loss)  # type: ignore[arg-type]
+    stepper = Stepper(Linear(config.output_states), config, loss)  # type: ignore[arg-type]
     period = experiment.data.periods.test
-    rows = Rows(store, store.indices(period, "test"), "host", CPU)
+    rows = Rows(store, packing, store.indices(period, "test"), "host")
     calls = 4 // config.output_states
-    windows = TrainData(rows, period, "test", stepper.requirements, calls)
+    windows = Windows(rows, period, "test", stepper.requirements, calls)
     data = InferenceDataset(rows, period, "test", stepper.requirements)
-    p, f = packing.unpack(torch.from_numpy(store.rows(0, len(store.time))))
+    whole = batch_of(packing, store, 0, 1, len(store.time))
+    p, f = whole.prognostic[0], whole.forcing[0]
 
     picked = [0, 7]
-    starts = [windows.first[i] + stepper.requirements.past for i in picked]
+    starts = [windows.starts[i][0] + stepper.requirements.past for i in picked]
     assert set(starts) <= set(data.starts(4, 1))
     expected = [by_hand(config, p, f, start) for start in starts]
     losses = torch.stack(
@@ -90,24 +98,24 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
     ).mean(0)
     losses = losses.unflatten(0, (calls, config.output_states)).mean(1)
 
-    trained = stepper.train_batch(windows.__getitems__(picked), calls)
+    trained = stepper.train_batch(windows.load(picked), calls)
     assert torch.allclose(trained.channel_loss, losses, rtol=1e-4)
     assert trained.loss.item() == pytest.approx(losses.mean().item(), rel=1e-4)
-    validated = stepper.validate_batch(windows.__getitems__(picked), calls)
+    validated = stepper.validate_batch(windows.load(picked), calls)
     assert torch.equal(validated.channel_loss, trained.channel_loss)
     predicted = list(stepper.inference(data, starts, 4))
     assert len(predicted) == 4
-    for k, rows_of_step in enumerate(predicted):
-        assert torch.allclose(rows_of_step, packing.pack(torch.stack([e[k] for e in expected])), rtol=1e-4, atol=1e-4)
+    for k, states in enumerate(predicted):
+        assert torch.allclose(states, torch.stack([e[k] for e in expected]), rtol=1e-4, atol=1e-4)
 
 
 def test_inference_stops_after_the_steps_asked_for(
     store: PackedStore, packing: Packing, experiment: Experiment
 ) -> None:
-    stepper = Stepper(Linear(2), PAIRS, packing)  # type: ignore[arg-type]
+    stepper = Stepper(Linear(2), PAIRS)  # type: ignore[arg-type]
     period = experiment.data.periods.test
     data = InferenceDataset(
-        Rows(store, store.indices(period, "test"), "none", CPU), period, "test", stepper.requirements
+        Rows(store, packing, store.indices(period, "test"), "none"), period, "test", stepper.requirements
     )
     starts = data.starts(4, 5)
     three, four = (list(stepper.inference(data, starts, n)) for n in (3, 4))
@@ -137,10 +145,10 @@ def test_gradients_stop_where_detached(
 ) -> None:
     """x(k) = g^k x(0), and the loss is the mean of x: its derivative by g is known for any cut."""
     model = Gain()
-    stepper = Stepper(model, PRESENT_AND_NEXT, packing, mean_of_prediction, detach_every)  # type: ignore[arg-type]
-    rows = torch.from_numpy(store.rows(0, 4))[None]
-    stepper.train_batch(rows, 3).loss.backward()
-    first = packing.unpack(rows)[0][:, 0].mean()
+    stepper = Stepper(model, PRESENT_AND_NEXT, mean_of_prediction, detach_every)  # type: ignore[arg-type]
+    batch = batch_of(packing, store, 0, 1, 4)
+    stepper.train_batch(batch, 3).loss.backward()
+    first = batch.prognostic[:, 0].mean()
     assert model.gain.grad is not None
     assert model.gain.grad.item() == pytest.approx(slope(0.5) / 3 * first.item(), rel=1e-4)
 
@@ -149,12 +157,12 @@ def test_validation_leaves_no_trace(store: PackedStore, statistics: Statistics, 
     torch.manual_seed(0)
     config = SamudraConfig(width=(4,), dilation=(1,), expansion=1, norm="batch")
     model = config.build(OceanContext.of(packing, statistics, store.grid))
-    stepper = Stepper(model, config, packing, loss_of(store, statistics, packing))  # type: ignore[arg-type]
+    stepper = Stepper(model, config, loss_of(store, statistics, packing))  # type: ignore[arg-type]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    output = stepper.validate_batch(torch.from_numpy(store.rows(0, 6)).unflatten(0, (2, 3)), 2)
+    output = stepper.validate_batch(batch_of(packing, store, 0, 2, 3), 2)
     assert not output.loss.requires_grad
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    stepper.train_batch(torch.from_numpy(store.rows(0, 6)).unflatten(0, (2, 3)), 2)
+    stepper.train_batch(batch_of(packing, store, 0, 2, 3), 2)
     assert any(not torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -162,14 +170,14 @@ def test_noise_is_of_training_alone_and_follows_from_the_seed(
     store: PackedStore, statistics: Statistics, packing: Packing
 ) -> None:
     loss = loss_of(store, statistics, packing)
-    rows = torch.from_numpy(store.rows(0, 3))[None]
+    batch = batch_of(packing, store, 0, 1, 3)
     noise = torch.ones(len(store.prognostic), 1, 1)
-    noisy = Stepper(Gain(), PRESENT_AND_NEXT, packing, loss, input_noise=noise)  # type: ignore[arg-type]
-    quiet = Stepper(Gain(), PRESENT_AND_NEXT, packing, loss)  # type: ignore[arg-type]
+    noisy = Stepper(Gain(), PRESENT_AND_NEXT, loss, input_noise=noise)  # type: ignore[arg-type]
+    quiet = Stepper(Gain(), PRESENT_AND_NEXT, loss)  # type: ignore[arg-type]
 
     def trained(seed: int) -> Tensor:
-        return noisy.train_batch(rows, 2, torch.Generator().manual_seed(seed)).loss
+        return noisy.train_batch(batch, 2, torch.Generator().manual_seed(seed)).loss
 
     assert torch.equal(trained(1), trained(1))
     assert not torch.equal(trained(1), trained(2))
-    assert torch.equal(noisy.validate_batch(rows, 2).loss, quiet.validate_batch(rows, 2).loss)
+    assert torch.equal(noisy.validate_batch(batch, 2).loss, quiet.validate_batch(batch, 2).loss)

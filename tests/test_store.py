@@ -1,11 +1,15 @@
 """The packed store says what it holds."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
+from zarr.codecs import Crc32cCodec
 
 from ocean_emulators.datasets.config import Period
+from ocean_emulators.datasets.shards import Shards
 from ocean_emulators.datasets.store import PackedStore, open_store
 from ocean_emulators.errors import UserError
 from tests import tiny
@@ -36,3 +40,78 @@ def test_it_is_a_handful_of_files(store: PackedStore) -> None:
 def test_no_store_is_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no prepared store here; `dvc repro prepare` makes it"):
         open_store(tmp_path / "none")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_damage_is_found_or_harmless(seed: int, store: PackedStore, tmp_path: Path) -> None:
+    """200 trials in all: a byte flipped, a file cut short, or a file removed. Nothing that is read is silently wrong."""
+    rng = np.random.default_rng(seed)
+    truth = store.rows(0, len(store.time))
+    originals = sorted(path.relative_to(store.path) for path in store.path.rglob("*") if path.is_file())
+    found = 0
+    copy = tmp_path / "ocean.zarr"
+    shutil.copytree(store.path, copy)
+    for _ in range(50):
+        name = originals[rng.integers(len(originals))]
+        _damage(copy / name, rng)
+        try:
+            opened = open_store(copy)
+            rows = opened.rows(0, len(opened.time))
+        except UserError as error:
+            assert (
+                "damaged" in str(error) or "no prepared store here" in str(error) or "not a whole store" in str(error)
+            )
+            assert "dvc" in str(error)
+            found += 1
+        else:
+            assert np.array_equal(rows, truth), name
+            assert np.array_equal(opened.mask, store.mask), name
+            assert np.array_equal(opened.time, store.time), name
+            assert opened.fingerprint == store.fingerprint, name
+        shutil.copy(store.path / name, copy / name)
+    assert found >= 45, "what is never noticed is never tested"
+
+
+def _damage(file: Path, rng: np.random.Generator) -> None:
+    content = bytearray(file.read_bytes())
+    match rng.choice(["flip", "flip", "flip", "cut", "remove"]):
+        case "remove":
+            file.unlink()
+        case "cut":
+            file.write_bytes(content[: rng.integers(len(content))])
+        case _:
+            content[rng.integers(len(content))] ^= int(rng.integers(1, 256))
+            file.write_bytes(content)
+
+
+def test_zarr_reads_the_same_rows(store: PackedStore) -> None:
+    rows = zarr.open_group(store.path, mode="r")["rows"]
+    assert np.array_equal(rows[3:9], store.rows(3, 9))  # type: ignore[index]
+
+
+def test_rows_of_several_files_are_joined(store: PackedStore, tmp_path: Path) -> None:
+    """The same rows, ten times to a file."""
+    group = zarr.open_group(tmp_path / "s.zarr", mode="w")
+    n_times, n_cells = len(store.time), int(store.mask.sum())
+    array = group.create_array(
+        "rows",
+        shape=(n_times, n_cells),
+        chunks=(1, n_cells),
+        shards=(10, n_cells),
+        dtype="float32",
+        compressors=Crc32cCodec(),
+        fill_value="NaN",
+    )
+    array[:] = store.rows(0, n_times)
+    shards = Shards(tmp_path / "s.zarr" / "rows", n_times, n_cells, 10, np.dtype("f4"))
+    for start, stop in ((0, 10), (3, 5), (8, 12), (5, 41), (n_times - 1, n_times), (0, n_times)):
+        assert np.array_equal(shards.read(start, stop), store.rows(start, stop))
+
+
+def test_a_store_that_was_not_finished_is_not_opened(store: PackedStore, tmp_path: Path) -> None:
+    copy = tmp_path / "ocean.zarr"
+    shutil.copytree(store.path, copy)
+    (copy / "manifest.json").unlink()
+    with pytest.raises(UserError, match="not a whole store"):
+        open_store(copy)

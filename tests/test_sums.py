@@ -17,10 +17,12 @@ from ocean_emulators.aggregator.scores import (
 )
 from ocean_emulators.aggregator.sums import MOMENTS, SumsOfRollouts, WeightedSums
 from ocean_emulators.baselines import Baseline
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.windows import DataRequirements, InferenceDataset, Rows
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.ocean.fields import channels
 from ocean_emulators.ocean.grid import Grid, cell_area
@@ -31,7 +33,7 @@ REGIONS = (*SCORE_REGIONS, NINO34)
 
 @pytest.fixture
 def packing(store: PackedStore, statistics: Statistics) -> Packing:
-    return Packing(store.prognostic, store.forcing, store.mask, statistics)
+    return Packing.of(store, statistics)
 
 
 def test_moments_equal_numpy_in_every_region(packing: Packing, store: PackedStore) -> None:
@@ -74,7 +76,7 @@ def test_batches_of_starts_do_not_matter(
 ) -> None:
     seasons, weighted = scoring_parts(store, statistics, packing)
     period = experiment.data.periods.test
-    rows = Rows(store, store.indices(period, "test"), "host", torch.device("cpu"))
+    rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "host")
     data = InferenceDataset(rows, period, "test", DataRequirements(1, 1, ()))
     baseline = Baseline("persistence", store, seasons, experiment.data.periods.train, 4)
     starts = data.starts(4, 4)

@@ -10,7 +10,6 @@ import torch
 from ocean_emulators.checkpoints import load_checkpoint, save_checkpoint
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.samplers import EpochBatchSampler
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
 from ocean_emulators.errors import UserError
@@ -26,7 +25,7 @@ RUNTIME = Runtime(device="cpu")
 
 @pytest.fixture
 def ocean(store: PackedStore, statistics: Statistics) -> Ocean:
-    return Ocean(store, statistics, Packing(store.prognostic, store.forcing, store.mask, statistics))
+    return Ocean(store, statistics, Packing.of(store, statistics))
 
 
 def quiet(epoch: int, logs: dict[str, float]) -> None:
@@ -122,15 +121,3 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("not a checkpoint")
     with pytest.raises(UserError, match=r"text.pt: can't be read as a checkpoint"):
         load_checkpoint(tmp_path / "text.pt")
-
-
-def test_an_epoch_shows_each_window_at_most_once_in_an_order_of_seed_and_epoch() -> None:
-    sampler = EpochBatchSampler(23, 5, seed=3)
-    first = list(sampler)
-    assert first == list(sampler)
-    assert [len(batch) for batch in first] == [5] * 4
-    assert len({index for batch in first for index in batch}) == 20
-    sampler.set_epoch(1)
-    assert list(sampler) != first
-    assert list(EpochBatchSampler(23, 5, seed=4)) != first
-    assert sorted(next(iter(EpochBatchSampler(3, 5, seed=0)))) == [0, 1, 2]

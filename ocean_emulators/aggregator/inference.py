@@ -7,10 +7,10 @@ from torch import Tensor
 
 from ocean_emulators.aggregator.sums import SumsOfRollouts, WeightedSums
 from ocean_emulators.baselines import Forecaster, Seasons
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.windows import InferenceDataset
 from ocean_emulators.ocean.regions import SCORE_REGIONS
 
 
@@ -30,13 +30,12 @@ class InferenceEvaluatorAggregator:
         self, data: InferenceDataset, seasons: Seasons, sums: WeightedSums, starts: Sequence[int], steps: int
     ) -> None:
         self.data, self.seasons, self.starts, self.steps = data, seasons, list(starts), steps
-        self.n_cells = seasons.climatology.shape[1]
         self.collected = SumsOfRollouts(sums, len(self.starts), steps)
 
     def record(self, batch: slice, step: int, predicted: Tensor) -> None:
         """Rows [start, prognostic cell] predicted for step `step` (from 1) of the starts in `batch`."""
         starts = self.starts[batch]
-        truth = self.data.truth(starts, step)[:, : self.n_cells]
+        truth = self.data.truth(starts, step)
         season = self.seasons.at([s + step for s in starts]).to(predicted.device)
         self.collected.record(batch, step, predicted, truth, season)
 

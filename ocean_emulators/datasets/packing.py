@@ -1,26 +1,26 @@
 """The one place where named fields, packed rows and stacked channels are turned into each other."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ocean_emulators.datasets.scaling import Scaling
 from ocean_emulators.datasets.statistics import Statistics
+from ocean_emulators.datasets.store import PackedStore
 from ocean_emulators.ocean.fields import Channel
 
 
 class Packing(nn.Module):
-    """Packed rows of physical values [..., cell] ⇄ normalised channels [..., channel, lat, lon], land zero.
+    """Rows of a store [time, cell] ⇄ normalised channels [time, channel, lat, lon], land zero.
 
-    A normalised value is (x - mean) / std of its channel. Scattering is a gather: each dense cell picks its packed
-    value, or the zero that stands before the row.
+    A normalised value is (x - mean) / std of its channel. Rows come as they are stored, or normalised already.
     """
 
     mask: Tensor
-    """[channel, lat, lon], bool"""
-    position: Tensor
-    """[channel × lat × lon], place in a row, from 1; 0 on land"""
+    """[channel, lat, lon], bool; prognostic channels first"""
     wet_cell: Tensor
     """[prognostic cell], place among the dense cells"""
     channel_of_cell: Tensor
@@ -29,6 +29,10 @@ class Packing(nn.Module):
     """[cell], of its channel"""
     std: Tensor
     """[cell], of its channel"""
+    scale: Tensor
+    """[cell], of its channel: normalised = scale · stored + offset"""
+    offset: Tensor
+    """[cell], of its channel"""
 
     def __init__(
         self,
@@ -36,70 +40,123 @@ class Packing(nn.Module):
         forcing: Sequence[Channel],
         mask: np.ndarray,
         statistics: Statistics,
+        scaling: Scaling | None = None,
     ) -> None:
-        """`mask` is [channel, lat, lon], prognostic channels first, as are the statistics."""
+        """`mask` is [channel, lat, lon], prognostic channels first, as are the statistics; `scaling` of stored values."""
         super().__init__()
         assert mask.shape[0] == len(prognostic) + len(forcing) == len(statistics.mean)
         self.prognostic, self.forcing = tuple(prognostic), tuple(forcing)
+        offset, scale = (scaling.offset, scaling.scale) if scaling else (0.0, 1.0)
         counts = torch.as_tensor(mask.sum((1, 2)))
-        self.n_prognostic_cells = int(counts[: len(prognostic)].sum())
-        wet = torch.as_tensor(mask.reshape(-1))
-        position = torch.where(wet, torch.cumsum(wet, 0), 0)  # 0 is the zero before the row
+        self.bounds = [0, *counts.cumsum(0).tolist()]  # of the channels' cells
+        self.n_prognostic_cells = self.bounds[len(self.prognostic)]
         channel_of_cell = torch.repeat_interleave(torch.arange(len(counts)), counts)
-        self.register("mask", torch.as_tensor(mask))
-        self.register("position", position)
-        self.register("wet_cell", wet.nonzero().flatten()[: self.n_prognostic_cells])
-        self.register("channel_of_cell", channel_of_cell)
-        self.register("mean", torch.as_tensor(statistics.mean)[channel_of_cell].float())
-        self.register("std", torch.as_tensor(statistics.std)[channel_of_cell].float())
 
-    def register(self, name: str, tensor: Tensor) -> None:
-        """Buffers move with `.to(device)` and stay out of checkpoints: they follow from store and statistics."""
-        self.register_buffer(name, tensor, persistent=False)
+        def of_cells(values: np.ndarray) -> Tensor:
+            return torch.as_tensor(values, dtype=torch.float32)[channel_of_cell]
+
+        # Buffers move with `.to(device)`; they follow from store and statistics, and stay out of checkpoints.
+        for name, tensor in {
+            "mask": torch.as_tensor(mask),
+            "wet_cell": torch.as_tensor(mask).flatten().nonzero().flatten()[: self.n_prognostic_cells],
+            "channel_of_cell": channel_of_cell,
+            "mean": of_cells(statistics.mean),
+            "std": of_cells(statistics.std),
+            "scale": of_cells(scale / statistics.std),
+            "offset": of_cells((offset - statistics.mean) / statistics.std),
+        }.items():
+            self.register_buffer(name, tensor, persistent=False)
+        self._position: Tensor | None = None
+
+    @classmethod
+    def of(cls, store: PackedStore, statistics: Statistics) -> "Packing":
+        """Of a store."""
+        return cls(store.prognostic, store.forcing, store.mask, statistics, store.scaling)
+
+    @property
+    def device(self) -> torch.device:
+        """Where dense fields are made."""
+        return self.mask.device
 
     @property
     def prognostic_mask(self) -> Tensor:
         """[prognostic channel, lat, lon], bool"""
         return self.mask[: len(self.prognostic)]
 
-    def unpack(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole rows [..., cell] to prognostic and forcing channels, [..., channel, lat, lon] each, normalised."""
-        dense = self._scatter((rows - self.mean) / self.std, self.position)
-        dense = dense.unflatten(-1, self.mask.shape)
-        n = len(self.prognostic)
-        return dense[..., :n, :, :], dense[..., n:, :, :]
+    @property
+    def prognostic_channels(self) -> slice:
+        """Which channels are prognostic."""
+        return slice(0, len(self.prognostic))
 
-    def unpack_forcing(self, rows: Tensor) -> Tensor:
-        """The forcing channels alone, [..., channel, lat, lon], normalised."""
-        cells = slice(self.n_prognostic_cells, None)
-        n = len(self.prognostic)
-        position = self.position[n * self.mask[0].numel() :]
-        position = torch.where(position > 0, position - self.n_prognostic_cells, 0)
-        dense = self._scatter((rows[..., cells] - self.mean[cells]) / self.std[cells], position)
-        return torch.unflatten(dense, -1, self.mask[n:].shape)
+    @property
+    def forcing_channels(self) -> slice:
+        """Which channels are forcing."""
+        return slice(len(self.prognostic), len(self.prognostic) + len(self.forcing))
+
+    def normalise(self, stored: Tensor, out: Tensor | None = None) -> Tensor:
+        """Stored rows [..., cell] to normalised ones, float32."""
+        return torch.addcmul(self.offset, stored.float(), self.scale, out=out)
+
+    def physical(self, normalised: Tensor) -> Tensor:
+        """Normalised rows [..., cell], or their prognostic part, to physical ones."""
+        n = normalised.shape[-1]
+        return torch.addcmul(self.mean[:n], normalised, self.std[:n])
+
+    def unpack(
+        self, rows: Tensor, normalised: bool = False, channels: slice = slice(None), out: Tensor | None = None
+    ) -> Tensor:
+        """Rows [time, cell] of a store to normalised channels [time, channel, lat, lon].
+
+        Parameters
+        ----------
+        normalised: whether the rows are normalised already
+        channels: which channels to make
+        out: where to put them; on land it must hold zeros
+        """
+        if out is None:
+            out = torch.zeros(len(rows), *self.mask[channels].shape, device=self.device)
+        move = self._put if self.device.type == "cpu" else self._gather
+        return move(rows, normalised, channels, out)
+
+    def _gather(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> Tensor:
+        """Each dense cell picks its value, or the zero that is put before the row."""
+        values = nn.functional.pad(rows if normalised else self.normalise(rows), (1, 0))
+        out.copy_(values.index_select(1, self._positions()[channels].flatten()).view(out.shape))
+        return out
+
+    def _put(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> Tensor:
+        """Put rows into place one by one: what is read stays in the processor's cache until it is written.
+
+        NumPy's assignment through a boolean mask copies runs of cells, several times faster than torch gathers them.
+        """
+        first, last, _ = channels.indices(len(self.mask))
+        cells = slice(self.bounds[first], self.bounds[last])
+        wet = self.mask[channels].flatten().numpy()
+        scratch = torch.empty(cells.stop - cells.start)
+        for row, dense in zip(rows, out, strict=True):
+            values = row[cells]
+            if not normalised:
+                values = torch.addcmul(self.offset[cells], values.float(), self.scale[cells], out=scratch)
+            dense.view(-1).numpy()[wet] = values.numpy()
+        return out
+
+    def _positions(self) -> Tensor:
+        """Place of each dense cell in a row, from 1; 0, the zero before the row, on land. [channel, lat, lon]"""
+        if self._position is None or self._position.device != self.device:
+            wet = self.mask.flatten()
+            self._position = torch.where(wet, torch.cumsum(wet, 0), 0).int().view(self.mask.shape)
+        return self._position
 
     def pack(self, channels: Tensor) -> Tensor:
         """Normalised prognostic channels [..., channel, lat, lon] to physical rows [..., prognostic cell]."""
-        cells = slice(0, self.n_prognostic_cells)
-        return channels.flatten(-3)[..., self.wet_cell] * self.std[cells] + self.mean[cells]
-
-    def prognostic_rows(self, rows: Tensor) -> Tensor:
-        """The prognostic cells of whole rows, [..., prognostic cell]."""
-        return rows[..., : self.n_prognostic_cells]
+        return self.physical(channels.flatten(-3)[..., self.wet_cell])
 
     def to_fields(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Physical prognostic rows [..., prognostic cell] to {channel name: [..., lat, lon]}, NaN on land."""
         mask = self.prognostic_mask.cpu().numpy()
-        ends = np.cumsum(mask.sum((1, 2)))
         fields = {}
-        for channel, wet, end in zip(self.prognostic, mask, ends, strict=True):
+        for channel, wet, (first, last) in zip(self.prognostic, mask, pairwise(self.bounds), strict=False):
             dense = np.full((*rows.shape[:-1], *wet.shape), np.nan, rows.dtype)
-            dense[..., wet] = rows[..., end - wet.sum() : end]
+            dense[..., wet] = rows[..., first:last]
             fields[channel.name] = dense
         return fields
-
-    @staticmethod
-    def _scatter(rows: Tensor, position: Tensor) -> Tensor:
-        # As a matrix: `index_select` on a third dimension takes a path that is fifty times slower.
-        padded = nn.functional.pad(rows.reshape(-1, rows.shape[-1]), (1, 0))
-        return torch.unflatten(padded.index_select(1, position), 0, rows.shape[:-1])

@@ -12,6 +12,7 @@ import zarr
 
 from ocean_emulators.config.base import did_you_mean, digest
 from ocean_emulators.datasets.config import DataConfig, Period
+from ocean_emulators.datasets.scaling import Scaling
 from ocean_emulators.datasets.sources import open_source
 from ocean_emulators.datasets.store import create_store, seal_store
 from ocean_emulators.errors import UserError
@@ -36,7 +37,10 @@ def prepare(config: DataConfig, path: Path) -> None:
     building = path.with_name(path.name + ".partial")
     shutil.rmtree(building, ignore_errors=True)
     grid = Grid.from_dataset(dataset)
-    target = create_store(building, config.prognostic_channels, config.forcing_channels, mask, dataset["time"], grid)
+    scaling = Scaling.of("float32", np.empty(0), mask.values.sum((1, 2)))
+    target = create_store(
+        building, config.prognostic_channels, config.forcing_channels, mask, dataset["time"], grid, scaling
+    )
     rows = _rows(dataset, chosen, mask.values, times_per_block=target.shards[0])  # type: ignore[index]
     starts = np.cumsum([0, *rows.chunks[0][:-1]])
     write = dask.delayed(_write_block)

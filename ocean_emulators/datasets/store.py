@@ -1,11 +1,17 @@
 """The packed training store: the wet cells of all channels, one row per time.
 
-A Zarr (version 3) group with `rows [time, cell]`, physical units, float32; one time per chunk, so that any window is read
-without waste, and many times per file, so that versioning it is cheap. The cells of a row are those of the prognostic
-channels, then of the forcing channels, each channel's wet cells in row-major order of (lat, lon). Beside it stand
+A Zarr (version 3) group with `rows [time, cell]`; one time per chunk, so that any window is read without waste, and many
+times per file, so that versioning it is cheap. The cells of a row are those of the prognostic channels, then of the forcing
+channels, each channel's wet cells in row-major order of (lat, lon). Values are physical as float32, or
+(value - offset) / scale of their channel as float16 or bfloat16 (bit patterns). Beside the rows stand
 `mask [channel, lat, lon]`, the grid, and the times in the model's calendar.
+
+Nothing damaged is read: each row has a checksum (`shards.py`), and `manifest.json` names every file of the store with its
+size, the small ones with their hash, the whole with a hash of its own.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +20,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import BloscCodec
+from torch import Tensor
+from zarr.codecs import Crc32cCodec
 
+from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import Period
+from ocean_emulators.datasets.scaling import Scaling
+from ocean_emulators.datasets.shards import Shards, damaged
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
 from ocean_emulators.ocean.grid import Grid
 
+_MANIFEST = "manifest.json"
 _MAX_FILES = 200
 _MIN_SHARD_BYTES = 64 * 2**20
 
@@ -31,7 +42,8 @@ class PackedStore:
     """A prepared store, opened for reading."""
 
     path: Path
-    group: zarr.Group
+    shards: Shards
+    scaling: Scaling
     prognostic: tuple[Channel, ...]
     forcing: tuple[Channel, ...]
     grid: Grid
@@ -58,9 +70,25 @@ class PackedStore:
         """Time step, days."""
         return calendar.step_days(self.time)
 
+    def stored(self, start: int, stop: int) -> Tensor:
+        """The rows of times `start` to `stop - 1` as they are stored, [time, cell]; not to be written to.
+
+        Raises
+        ------
+        UserError
+            If a file of the store is damaged.
+        """
+        return self.scaling.as_stored(self.shards.read(start, stop))
+
     def rows(self, start: int, stop: int) -> np.ndarray:
-        """The rows of times `start` to `stop - 1`, [time, cell], physical units."""
-        return np.asarray(self.group["rows"][start:stop])  # type: ignore[index]
+        """The rows of times `start` to `stop - 1`, [time, cell], physical units, float32.
+
+        Raises
+        ------
+        UserError
+            If a file of the store is damaged.
+        """
+        return self.scaling.decode(self.stored(start, stop), self.cells_per_channel)
 
     def indices(self, period: Period, what: str) -> range:
         """The times that lie in a period.
@@ -85,23 +113,28 @@ def open_store(path: Path | str) -> PackedStore:
     Raises
     ------
     UserError
-        If there is none at `path`.
+        If there is none at `path`, or one of its files is not as it was written.
     """
     path = Path(path)
     if not (path / "zarr.json").is_file():
         raise UserError(f"{path}: no prepared store here; `dvc repro prepare` makes it")
-    group = zarr.open_group(path, mode="r")
-    described = xr.open_zarr(path, chunks=None, decode_times=xr.coders.CFDatetimeCoder(use_cftime=True))
+    manifest = _check_manifest(path)
+    times = xr.coders.CFDatetimeCoder(use_cftime=True)
+    described = xr.open_zarr(path, chunks=None, decode_times=times, drop_variables="rows").load()
     prognostic, forcing = (tuple(map(channel, described.attrs[role])) for role in ("prognostic", "forcing"))
+    scaling = Scaling(described.attrs["storage"], described["offset"].values, described["scale"].values)
+    mask = described["mask"].values.astype(bool)
+    n_times, n_cells = described.sizes["time"], int(mask.sum())
     return PackedStore(
         path=path,
-        group=group,
+        shards=Shards(path / "rows", n_times, n_cells, manifest["times_per_file"], scaling.written),
+        scaling=scaling,
         prognostic=prognostic,
         forcing=forcing,
         grid=Grid.from_dataset(described),
-        mask=described["mask"].values.astype(bool),
+        mask=mask,
         time=described["time"].values,
-        fingerprint=described.attrs["fingerprint"],
+        fingerprint=manifest["fingerprint"],
     )
 
 
@@ -112,14 +145,21 @@ def create_store(
     mask: xr.DataArray,
     time: xr.DataArray,
     grid: Grid,
+    scaling: Scaling,
 ) -> zarr.Array[Any]:
-    """Make an empty store and return its `rows` array, to be filled shard by shard and then sealed."""
-    described = grid.to_dataset().assign(mask=(("channel", "lat", "lon"), mask.values)).assign_coords(time=time)
+    """Make an empty store and return its `rows` array, to be filled file by file with encoded rows and then sealed."""
+    described = grid.to_dataset().assign(
+        mask=(("channel", "lat", "lon"), mask.values),
+        offset=("channel", scaling.offset),
+        scale=("channel", scaling.scale),
+    )
+    described = described.assign_coords(time=time)
     described.attrs = {
         "title": "Wet cells of an ocean model's output, packed for training",
         "Conventions": "CF-1.10",
         "prognostic": [c.name for c in prognostic],
         "forcing": [c.name for c in forcing],
+        "storage": scaling.storage,
     }
     described["time"].encoding = {"units": "days since 1900-01-01", "dtype": "float64"}
     described.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
@@ -128,20 +168,52 @@ def create_store(
         "rows",
         shape=(n_times, n_cells),
         chunks=(1, n_cells),
-        shards=(_times_per_file(n_times, n_cells), n_cells),
-        dtype="float32",
-        compressors=BloscCodec(cname="lz4", shuffle="shuffle", typesize=4),
+        shards=(_times_per_file(n_times, n_cells * scaling.written.itemsize), n_cells),
+        dtype=scaling.written.name,
+        compressors=Crc32cCodec(),
+        # No row is ever equal to it: rows that are, Zarr leaves out.
+        fill_value=-1 if scaling.storage == "bfloat16" else "NaN",
         dimension_names=("time", "cell"),
     )
 
 
 def seal_store(path: Path, fingerprint: str) -> None:
-    """Record the hash of the content and consolidate the metadata: the store is complete."""
-    zarr.open_group(path, mode="a").attrs["fingerprint"] = fingerprint
+    """Consolidate the metadata and write the manifest: the store is complete."""
     zarr.consolidate_metadata(str(path))
+    times_per_file = zarr.open_array(path / "rows", mode="r").shards[0]  # type: ignore[index]
+    manifest = {"fingerprint": fingerprint, "times_per_file": times_per_file, "files": _list_files(path)}
+    (path / _MANIFEST).write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1) + "\n")
 
 
-def _times_per_file(n_times: int, n_cells: int) -> int:
-    by_size = max(1, _MIN_SHARD_BYTES // (4 * n_cells))
+def _list_files(path: Path) -> dict[str, Any]:
+    """Size of every file, and the hash of those that have no checksums inside."""
+    files = {}
+    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != _MANIFEST):
+        name = file.relative_to(path).as_posix()
+        checked = name.startswith("rows/c/")
+        files[name] = [file.stat().st_size, None if checked else hashlib.sha256(file.read_bytes()).hexdigest()]
+    return files
+
+
+def _check_manifest(path: Path) -> dict[str, Any]:
+    file = path / _MANIFEST
+    if not file.is_file():
+        raise UserError(f"{path}: not a whole store: {_MANIFEST} is missing; `dvc repro prepare` makes it anew")
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text())
+        sealed = manifest.pop("sha256")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise damaged(file, "can't be read") from error
+    if sealed != digest(manifest):
+        raise damaged(file, "it contradicts its own hash")
+    found = _list_files(path)
+    for name, expected in manifest["files"].items():
+        if found.get(name) != expected:
+            raise damaged(path / name, "gone" if name not in found else "not what was written")
+    return manifest
+
+
+def _times_per_file(n_times: int, row_bytes: int) -> int:
+    by_size = max(1, _MIN_SHARD_BYTES // row_bytes)
     by_number = -(-n_times // _MAX_FILES)
     return min(n_times, max(by_size, by_number))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ocean_emulators.config import Config
 from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.windows import DataRequirements
 from ocean_emulators.ocean.grid import Grid
 
 

@@ -12,7 +12,9 @@ from ocean_emulators.aggregator.scores import mean_over_starts, rmse
 from ocean_emulators.aggregator.tables import EMULATOR, ratio_lines, score_lines
 from ocean_emulators.baselines import Baseline
 from ocean_emulators.comparison import compare
-from ocean_emulators.datasets.windows import DataRequirements, InferenceDataset, Rows
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.runtime import Runtime
@@ -46,7 +48,7 @@ def _score_baselines(
     experiment: Experiment, ocean: Ocean, emulator: xr.Dataset, runtime: Runtime
 ) -> dict[str, xr.Dataset]:
     period = experiment.data.periods.test
-    rows = Rows(ocean.store, ocean.store.indices(period, "test"), runtime.cache, torch.device("cpu"))
+    rows = Rows(ocean.store, ocean.packing, ocean.store.indices(period, "test"), runtime.cache)
     data = InferenceDataset(rows, period, "test", DataRequirements(1, 1, ()))
     position = {str(time): i for i, time in enumerate(ocean.store.time)}
     starts, steps = [position[str(time)] for time in emulator["start"].values], emulator.sizes["lead"]

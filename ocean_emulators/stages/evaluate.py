@@ -11,7 +11,8 @@ from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, s
 from ocean_emulators.aggregator.scores import acc, by_variable, mean_over_starts, normalised_rmse, score_table
 from ocean_emulators.checkpoints import load_checkpoint
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.windows import InferenceDataset, Rows
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.eval import Emulator, predictions_dataset, write_predictions
 from ocean_emulators.experiment import Experiment, count_windows, load_experiment
 from ocean_emulators.models.base import OceanContext
@@ -32,7 +33,7 @@ def main(runtime: Runtime) -> None:
     count_windows(experiment, ocean.store.time)
     stepper = _trained_stepper(ocean, device)
     period = experiment.data.periods.test
-    rows = Rows(ocean.store, ocean.store.indices(period, "test"), runtime.cache, device)
+    rows = Rows(ocean.store, ocean.packing, ocean.store.indices(period, "test"), runtime.cache)
     data = InferenceDataset(rows, period, "test", stepper.requirements)
     paths.EVALUATION.mkdir(parents=True, exist_ok=True)
     with open_tracker(experiment.name, ocean.provenance(experiment), "evaluate") as tracker:
@@ -50,7 +51,7 @@ def _trained_stepper(ocean: Ocean, device: torch.device) -> Stepper:
     config = parse(SamudraConfig, checkpoint["config"]["model"], str(paths.CHECKPOINT))
     model = config.build(OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)).to(device)
     model.load_state_dict(checkpoint["averaged_model"])
-    return Stepper(model, config, ocean.packing)
+    return Stepper(model, config)
 
 
 def _replay_training(tracker: Tracker) -> None:

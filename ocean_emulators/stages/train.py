@@ -10,7 +10,8 @@ from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
 from ocean_emulators.checkpoints import save_checkpoint
 from ocean_emulators.config.base import digest
-from ocean_emulators.datasets.windows import Rows, TrainData
+from ocean_emulators.datasets.rows import Rows
+from ocean_emulators.datasets.train_data import TrainData, Windows
 from ocean_emulators.experiment import Experiment, count_windows, load_experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.runtime import Runtime
@@ -58,22 +59,22 @@ def build_trainer(experiment: Experiment, ocean: Ocean, runtime: Runtime, checkp
     stepper = Stepper(
         model,
         experiment.model,
-        ocean.packing,
         loss,
         experiment.train.detach_every,
         noise * ocean.packing.prognostic_mask,
     )
-    calls = experiment.train.rollout_calls
+    calls, strides = experiment.train.rollout_calls, experiment.train.strides
     periods = experiment.data.periods
     train, validation = (
-        Rows(ocean.store, ocean.store.indices(period, name), runtime.cache, device)
+        Rows(ocean.store, ocean.packing, ocean.store.indices(period, name), runtime.cache)
         for name, period in (("train", periods.train), ("validation", periods.validation))
     )
     return Trainer(
         experiment.train,
         stepper,
-        [TrainData(train, periods.train, "train", stepper.requirements, n) for n in calls],
-        TrainData(validation, periods.validation, "validation", stepper.requirements, calls[-1]),
+        [TrainData([Windows(train, periods.train, "train", stepper.requirements, n, strides)]) for n in calls],
+        TrainData([Windows(validation, periods.validation, "validation", stepper.requirements, calls[-1])]),
+        runtime.ahead,
         TrainAggregator(channels),
         ValidateAggregator(channels),
         checkpoint,

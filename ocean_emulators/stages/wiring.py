@@ -36,7 +36,7 @@ class Ocean:
 def open_ocean(device: torch.device) -> Ocean:
     """Open the prepared store and its statistics."""
     store, statistics = open_store(paths.PREPARED), read_statistics(paths.STATISTICS)
-    packing = Packing(store.prognostic, store.forcing, store.mask, statistics).to(device)
+    packing = Packing.of(store, statistics).to(device)
     return Ocean(store, statistics, packing)
 
 

@@ -1,0 +1,77 @@
+"""Rollouts stay inside their period, and get the states, forcing and truth of their times."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ocean_emulators.datasets.config import Period
+from ocean_emulators.datasets.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.datasets.rows import Cache, Rows
+from ocean_emulators.datasets.statistics import Statistics
+from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.errors import UserError
+from tests.test_requirements import NEEDS
+
+TEST = Period(start="2002-07-01", end="2002-12-31")
+
+
+@pytest.fixture(scope="module")
+def packing(store: PackedStore, statistics: Statistics) -> Packing:
+    return Packing.of(store, statistics)
+
+
+def inference(
+    store: PackedStore, packing: Packing, needs: DataRequirements, period: Period = TEST, cache: Cache = "none"
+) -> InferenceDataset:
+    return InferenceDataset(Rows(store, packing, store.indices(period, "test"), cache), period, "test", needs)
+
+
+@pytest.mark.parametrize("needs", NEEDS)
+@settings(deadline=None, max_examples=30)
+@given(steps=st.integers(1, 40), every=st.integers(1, 5))
+def test_rollouts_stay_inside_their_period(
+    store: PackedStore, packing: Packing, needs: DataRequirements, steps: int, every: int
+) -> None:
+    data = inference(store, packing, needs)
+    calls = -(-steps // needs.output_states)
+
+    def reads(start: int) -> list[int]:
+        states = [start - i for i in range(needs.input_states)] + [start + i for i in range(1, steps + 1)]
+        return states + [start + o for call in range(calls) for o in needs.forcing_offsets(call)]
+
+    inside = [t for t in data.times if needs.past <= t - data.times.start and set(reads(t)) <= set(data.times)]
+    starts = data.starts(steps, every)
+    assert set(starts) <= set(inside)
+    assert starts == list(range(starts[0], starts[-1] + 1, every)) if starts else True
+    assert bool(starts) == (data.longest_rollout() >= steps)
+    if needs.output_states == 1:
+        assert data.starts(steps, 1) == inside
+
+
+@pytest.mark.parametrize("cache", ["none", "host"])
+@pytest.mark.parametrize("needs", NEEDS)
+def test_initial_forcing_and_truth_are_those_of_their_times(
+    store: PackedStore, packing: Packing, needs: DataRequirements, cache: Cache
+) -> None:
+    data = inference(store, packing, needs, cache=cache)
+    starts = [data.starts(3, 1)[k] for k in (2, 5)]
+    initial, forcing, truth = data.initial(starts), data.forcing(starts, 1), data.truth(starts, 3)
+    assert forcing.shape[:3] == (2, len(needs.forcing_times), 3)
+    for s, start in enumerate(starts):
+        whole = packing.unpack(store.stored(start - needs.input_states + 1, start + 1))
+        assert torch.equal(initial[s], whole[:, packing.prognostic_channels])
+        for f, offset in enumerate(needs.forcing_times):
+            time = start + needs.output_states + offset
+            expected = packing.unpack(store.stored(time, time + 1))[0]
+            assert torch.equal(forcing[s, f], expected[packing.forcing_channels])
+        expected_truth = store.rows(start + 3, start + 4)[0, : packing.n_prognostic_cells]
+        assert np.allclose(truth[s].numpy(), expected_truth, rtol=1e-6, atol=1e-5)
+
+
+def test_a_period_too_short_is_refused(store: PackedStore, packing: Packing) -> None:
+    with pytest.raises(UserError, match="too short for any rollout"):
+        inference(store, packing, NEEDS[1], Period(start="2002-07-01", end="2002-07-10"))

@@ -1,0 +1,61 @@
+"""Reading ahead changes when batches are made, not what they are."""
+
+import pytest
+import torch
+
+from ocean_emulators.datasets.loader import Loader
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.rows import Rows
+from ocean_emulators.datasets.samplers import BatchSampler
+from ocean_emulators.datasets.statistics import Statistics
+from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.train_data import Draw, TrainData, Windows
+from ocean_emulators.errors import UserError
+from tests.test_requirements import NEEDS
+from tests.test_train_data import TEST
+
+
+@pytest.fixture
+def data(store: PackedStore, statistics: Statistics) -> TrainData:
+    rows = Rows(store, Packing.of(store, statistics), store.indices(TEST, "test"), "none")
+    return TrainData([Windows(rows, TEST, "test", NEEDS[0], calls) for calls in (1, 2)])
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_batches_come_in_their_order_and_whole(data: TrainData, ahead: int) -> None:
+    sampler = BatchSampler(data.sizes, 4, seed=0)
+    loader = Loader(data, sampler, ahead)
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        expected = [data.load(draw) for draw in sampler]
+        for batch, wanted in zip(loader, expected, strict=True):
+            assert batch.resolution == wanted.resolution
+            assert torch.equal(batch.prognostic, wanted.prognostic)
+            assert torch.equal(batch.forcing, wanted.forcing)
+
+
+def test_its_place_is_what_was_used_not_what_was_made(data: TrainData) -> None:
+    sampler = BatchSampler(data.sizes, 4, seed=0)
+    sampler.set_epoch(2)
+    loader = Loader(data, sampler, ahead=3)
+    whole = [batch.prognostic.clone() for batch in loader]
+    started = iter(loader)
+    for _ in range(5):
+        next(started)
+    state = loader.state_dict()
+    started.close()  # type: ignore[attr-defined]
+    again = Loader(data, BatchSampler(data.sizes, 4, seed=0), ahead=1)
+    again.load_state_dict(state)
+    rest = [batch.prognostic.clone() for batch in again]
+    assert len(rest) == len(whole) - 5
+    assert all(torch.equal(a, b) for a, b in zip(rest, whole[5:], strict=True))
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_here(data: TrainData) -> None:
+    class Broken(BatchSampler):
+        def batches(self, epoch: int) -> list[Draw]:
+            return [Draw(0, [0]), Draw(0, [10**6])]
+
+    loader = Loader(data, Broken(data.sizes, 4, seed=0))
+    with pytest.raises((IndexError, UserError)):
+        list(loader)
