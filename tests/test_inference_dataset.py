@@ -62,11 +62,11 @@ def test_initial_forcing_and_truth_are_those_of_their_times(
     initial, forcing, truth = data.initial(starts), data.forcing(starts, 1), data.truth(starts, 3)
     assert forcing.shape[:3] == (2, len(needs.forcing_times), 3)
     for s, start in enumerate(starts):
-        whole = packing.unpack(store.stored(start - needs.input_states + 1, start + 1))
+        whole = packing.unpack(torch.cat(store.stored(start - needs.input_states + 1, start + 1)))
         assert torch.equal(initial[s], whole[:, packing.prognostic_channels])
         for f, offset in enumerate(needs.forcing_times):
             time = start + needs.output_states + offset
-            expected = packing.unpack(store.stored(time, time + 1))[0]
+            expected = packing.unpack(torch.cat(store.stored(time, time + 1)))[0]
             assert torch.equal(forcing[s, f], expected[packing.forcing_channels])
         expected_truth = store.rows(start + 3, start + 4)[0, : packing.n_prognostic_cells]
         assert np.allclose(truth[s].numpy(), expected_truth, rtol=1e-6, atol=1e-5)

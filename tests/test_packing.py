@@ -20,7 +20,7 @@ def packing(store: PackedStore, statistics: Statistics) -> Packing:
 
 @pytest.fixture
 def rows(store: PackedStore) -> torch.Tensor:
-    return store.stored(0, 6)
+    return torch.cat(store.stored(0, 6))
 
 
 def test_channels_are_the_normalised_fields_of_the_source_and_land_is_zero(

@@ -57,7 +57,7 @@ def packing(store: PackedStore, statistics: Statistics) -> Packing:
 
 def batch_of(packing: Packing, store: PackedStore, first: int, windows: int, length: int) -> Batch:
     """Windows that follow each other."""
-    fields = packing.unpack(store.stored(first, first + windows * length)).unflatten(0, (windows, length))
+    fields = packing.unpack(torch.cat(store.stored(first, first + windows * length))).unflatten(0, (windows, length))
     return Batch(fields[:, :, packing.prognostic_channels], fields[:, :, packing.forcing_channels])
 
 

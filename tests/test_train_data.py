@@ -40,7 +40,7 @@ def test_windows_are_all_those_of_the_period_whatever_the_cache(
     batch = data.load(picked)
     for window, index in enumerate(picked):
         first = times.start + index
-        expected = packing.unpack(store.stored(first, first + needs.length(2)))
+        expected = packing.unpack(torch.cat(store.stored(first, first + needs.length(2))))
         assert torch.equal(batch.prognostic[window], expected[:, packing.prognostic_channels])
         assert torch.equal(batch.forcing[window], expected[:, packing.forcing_channels])
 
@@ -55,7 +55,7 @@ def test_strides_keep_their_distance(store: PackedStore, packing: Packing, cache
     for window, stride in enumerate((1, 3)):
         for k in range(length):
             time = times.start + 2 + k * stride
-            expected = packing.unpack(store.stored(time, time + 1))[0]
+            expected = packing.unpack(torch.cat(store.stored(time, time + 1)))[0]
             assert torch.equal(batch.prognostic[window, k], expected[packing.prognostic_channels])
 
 
@@ -83,7 +83,7 @@ def test_caching_reads_each_row_once_and_normalises_it(store: PackedStore, packi
     times = store.indices(TEST, "test")
     held = Rows(store, packing, times, "host").held
     assert held is not None
-    assert torch.equal(held, packing.normalise(store.stored(times.start, times.stop)))
+    assert torch.equal(held, packing.normalise(torch.cat(store.stored(times.start, times.stop))))
     physical = Rows(store, packing, times, "host").physical([times.start + 3])
     expected = store.rows(times.start + 3, times.start + 4)[:, : packing.n_prognostic_cells]
     assert np.allclose(physical.numpy(), expected, rtol=1e-6, atol=1e-6)

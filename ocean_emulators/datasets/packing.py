@@ -136,7 +136,8 @@ class Packing(nn.Module):
         for row, dense in zip(rows, out, strict=True):
             values = row[cells]
             if not normalised:
-                values = torch.addcmul(self.offset[cells], values.float(), self.scale[cells], out=scratch)
+                exact = values if values.dtype == torch.float32 else scratch.copy_(values)
+                values = torch.addcmul(self.offset[cells], exact, self.scale[cells], out=scratch)
             dense.view(-1).numpy()[wet] = values.numpy()
         return out
 

@@ -30,33 +30,37 @@ class Rows:
             self.held = self._read_all(packing.device if cache == "device" else torch.device("cpu"))
 
     def _read_all(self, device: torch.device) -> Tensor:
-        first = self.store.stored(self.times.start, self.times.start + 1)
-        held = torch.empty(len(self.times), first.shape[1], dtype=first.dtype, device=device)
-        for start in range(0, len(self.times), _TIMES_AT_ONCE):
-            part = held[start : start + _TIMES_AT_ONCE]
-            stored = self.store.stored(self.times.start + start, self.times.start + start + len(part))
-            if self.normalised:
-                stored = self.packing.normalise(stored.to(self.packing.device))
-            part.copy_(stored)
+        held, at = None, 0
+        for start in range(self.times.start, self.times.stop, _TIMES_AT_ONCE):
+            for stored in self.store.stored(start, min(start + _TIMES_AT_ONCE, self.times.stop)):
+                if held is None:
+                    held = torch.empty(len(self.times), stored.shape[1], dtype=stored.dtype, device=device)
+                if self.normalised:
+                    stored = self.packing.normalise(stored.to(self.packing.device))
+                held[at : at + len(stored)] = stored
+                at += len(stored)
+        assert held is not None
         return held
 
-    def window(self, first: int, length: int, stride: int = 1) -> Tensor:
-        """Rows of `length` times of the store from `first` on, [time, cell]; without a copy where that can be."""
+    def window(self, first: int, length: int, stride: int = 1) -> list[Tensor]:
+        """Rows of `length` times of the store from `first` on, in pieces [time, cell], without a copy."""
         stop = first + (length - 1) * stride + 1
         if self.held is not None:
-            return self.held[first - self.times.start : stop - self.times.start : stride]
+            return [self.held[first - self.times.start : stop - self.times.start : stride]]
         if stride == 1:
             return self.store.stored(first, stop)
-        return torch.cat([self.store.stored(time, time + 1) for time in range(first, stop, stride)])
+        return [piece for time in range(first, stop, stride) for piece in self.store.stored(time, time + 1)]
 
     def fields(self, times: Sequence[int], channels: slice = slice(None)) -> Tensor:
         """Normalised fields of single times on the device, [time, channel, lat, lon]."""
-        device = self.packing.device
-        rows = torch.cat([self.window(time, 1) for time in times]).to(device)
-        return self.packing.unpack(rows, self.normalised, channels)
+        return self.packing.unpack(self._of(times), self.normalised, channels)
 
     def physical(self, times: Sequence[int]) -> Tensor:
         """Prognostic cells of single times on the device, physical units, [time, prognostic cell]."""
-        rows = torch.cat([self.window(time, 1) for time in times]).to(self.packing.device)
+        rows = self._of(times)
         normalised = rows if self.normalised else self.packing.normalise(rows)
         return self.packing.physical(normalised[:, : self.packing.n_prognostic_cells])
+
+    def _of(self, times: Sequence[int]) -> Tensor:
+        pieces = [piece for time in times for piece in self.window(time, 1)]
+        return torch.cat(pieces).to(self.packing.device)

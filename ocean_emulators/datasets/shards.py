@@ -37,8 +37,8 @@ class Shards:
         """Where Zarr keeps a shard."""
         return self.folder / "c" / str(number) / "0"
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Values of times `start` to `stop - 1`, [time, cell]; without a copy where they lie in one file.
+    def read(self, start: int, stop: int) -> list[np.ndarray]:
+        """Values of times `start` to `stop - 1` without a copy: an array [time, cell] for each file that they lie in.
 
         Raises
         ------
@@ -52,7 +52,7 @@ class Shards:
             begin = number * self.times_per_file
             inside = slice(max(start - begin, 0), min(stop - begin, self.times_per_file))
             parts.append(self._read_file(number, inside))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts
 
     def _read_file(self, number: int, inside: slice) -> np.ndarray:
         path = self.file(number)

@@ -70,15 +70,17 @@ class PackedStore:
         """Time step, days."""
         return calendar.step_days(self.time)
 
-    def stored(self, start: int, stop: int) -> Tensor:
-        """The rows of times `start` to `stop - 1` as they are stored, [time, cell]; not to be written to.
+    def stored(self, start: int, stop: int) -> list[Tensor]:
+        """The rows of times `start` to `stop - 1` as they are stored, not to be written to.
+
+        Without a copy, and so in pieces [time, cell], one for each file that they lie in.
 
         Raises
         ------
         UserError
             If a file of the store is damaged.
         """
-        return self.scaling.as_stored(self.shards.read(start, stop))
+        return [self.scaling.as_stored(piece) for piece in self.shards.read(start, stop)]
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """The rows of times `start` to `stop - 1`, [time, cell], physical units, float32.
@@ -88,7 +90,8 @@ class PackedStore:
         UserError
             If a file of the store is damaged.
         """
-        return self.scaling.decode(self.stored(start, stop), self.cells_per_channel)
+        pieces = [self.scaling.decode(piece, self.cells_per_channel) for piece in self.stored(start, stop)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def indices(self, period: Period, what: str) -> range:
         """The times that lie in a period.

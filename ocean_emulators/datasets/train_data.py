@@ -77,28 +77,25 @@ class Windows:
         packing = self.rows.packing
         if packing.device.type == "cpu":
             return torch.zeros(windows, self.length, *packing.mask.shape)
-        first = self.rows.window(*self.starts[0][:1], 1)
-        return torch.empty(
-            windows, self.length, first.shape[1], dtype=first.dtype, pin_memory=first.device.type == "cpu"
-        )
+        (row,) = self.rows.window(self.starts[0][0], 1)
+        pinned = row.device.type == "cpu"
+        return torch.empty(windows, self.length, row.shape[1], dtype=row.dtype, device=row.device, pin_memory=pinned)
 
     def load(self, indices: Sequence[int], buffer: Tensor | None = None) -> Batch:
-        """A batch of windows, made in `buffer` (of `self.buffer`), which it stays a view of."""
+        """A batch of windows, made in `buffer` (of `self.buffer`), of which on a CPU it stays a view."""
         packing, normalised = self.rows.packing, self.rows.normalised
         into = self.buffer(len(indices)) if buffer is None else buffer[: len(indices)]
-        windows = [self.rows.window(first, self.length, stride) for first, stride in (self.starts[i] for i in indices)]
-        if packing.device.type == "cpu":
-            for rows, dense in zip(windows, into, strict=True):
-                packing.unpack(rows, normalised, out=dense)
-        else:
-            if windows[0].device.type == "cpu":
-                for rows, staged in zip(windows, into, strict=True):
-                    staged.copy_(rows)
-                on_device = into.to(packing.device, non_blocking=True)
-            else:
-                on_device = torch.stack(windows)
-            dense = packing.unpack(on_device.flatten(0, 1), normalised)
-            into = dense.view(len(indices), self.length, *packing.mask.shape)
+        on_cpu = packing.device.type == "cpu"
+        for window, index in zip(into, indices, strict=True):
+            first, stride = self.starts[index]
+            at = 0
+            for rows in self.rows.window(first, self.length, stride):
+                part = window[at : at + len(rows)]
+                packing.unpack(rows, normalised, out=part) if on_cpu else part.copy_(rows)
+                at += len(rows)
+        if not on_cpu:
+            rows = into.to(packing.device, non_blocking=True).flatten(0, 1)
+            into = packing.unpack(rows, normalised).view(len(indices), self.length, *packing.mask.shape)
         return Batch(into[:, :, packing.prognostic_channels], into[:, :, packing.forcing_channels])
 
 
