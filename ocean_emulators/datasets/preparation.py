@@ -10,10 +10,12 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from ocean_emulators.config.base import did_you_mean, digest
+from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import DataConfig, Period
+from ocean_emulators.datasets.location import require_unchanged
 from ocean_emulators.datasets.sources import open_source
 from ocean_emulators.datasets.store import create_store, seal_store
+from ocean_emulators.datasets.validation import validate_metadata, validate_state, validate_steps
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel
@@ -30,6 +32,7 @@ def prepare(config: DataConfig, path: Path) -> None:
     UserError
         If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet.
     """
+    require_unchanged(config.source)
     dataset = select(config)
     chosen = config.prognostic_channels + config.forcing_channels
     mask = xr.concat([dataset[f"mask_{c.mask_level}"] for c in chosen], "channel").compute()
@@ -57,26 +60,18 @@ def select(config: DataConfig) -> xr.Dataset:
     Raises
     ------
     UserError
-        As `prepare`, save for missing values.
+        As `prepare`, save for values that are missing after the first time.
     """
-    dataset = open_source(config.source)
-    _require_levels(dataset, config)
+    return select_from(open_source(config.source), config)
+
+
+def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
+    """As `select`, from a source that is open."""
+    validate_metadata(dataset, config)
+    validate_state(_within_periods(dataset, config).isel(time=0), config)
     dataset = _derive(dataset, config)
     names = [c.name for c in config.prognostic_channels + config.forcing_channels]
-    for name in names:
-        if name not in dataset:
-            held = sorted(str(n) for n, v in dataset.data_vars.items() if "time" in v.dims)
-            raise UserError(f"data: {config.source} has no variable {name!r}; {did_you_mean(name, held)}")
-    dataset = _coarsen(dataset, config, names)
-    return _within_periods(dataset, config)
-
-
-def _require_levels(dataset: xr.Dataset, config: DataConfig) -> None:
-    n = dataset.sizes["lev"]
-    if config.levels[-1] >= n:
-        raise UserError(
-            f"data.levels: level {config.levels[-1]} asked for, but {config.source} has levels 0 to {n - 1}"
-        )
+    return _within_periods(_coarsen(dataset, config, names), config)
 
 
 def _within_periods(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
@@ -90,7 +85,7 @@ def _within_periods(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
             )
     span = config.periods.span
     dataset = dataset.isel(time=np.flatnonzero(calendar.within(time, span.start, span.end)))
-    calendar.step_days(dataset["time"].values)
+    validate_steps(dataset["time"].values, config)
     return dataset
 
 
