@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ocean_emulators import cli_data
 from ocean_emulators.aggregator.figures import label
 from ocean_emulators.comparison import EMULATOR
 from ocean_emulators.config import apply_overrides, load_yaml, parse, render
@@ -159,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--params", type=Path, default=PARAMS, help="the experiment (default: %(default)s)")
     command(schema)
     command(report)
+    cli_data.add_commands(commands.add_parser("data", help="Look at a source, or pin one that lies elsewhere."))
     return parser
 
 

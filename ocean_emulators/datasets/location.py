@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import fsspec
 import numpy as np
 import zarr
 from botocore.exceptions import BotoCoreError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from fsspec.exceptions import FSTimeoutError
 from pydantic import field_validator
 from zarr.abc.store import Store
@@ -27,12 +28,19 @@ from ocean_emulators.config import Config, load_yaml, parse
 from ocean_emulators.config.base import digest
 from ocean_emulators.errors import UserError
 
-_CONNECT_SECONDS, _READ_SECONDS = 5, 60
+_CONNECT_SECONDS, _READ_SECONDS = 5, 15
 _METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zattrs")
 _REQUESTS_AT_ONCE = 16
 _CHUNKS_PER_ARRAY = 4  # of a store that can't be listed
 _ACCESS_ERRORS = (OSError, BotoCoreError, aiohttp.ClientError, FSTimeoutError, zarr.errors.BaseZarrError, ValueError)
-_UNREACHABLE = (ConnectionError, TimeoutError, HTTPClientError, aiohttp.ClientConnectionError, FSTimeoutError)
+_UNREACHABLE = (
+    ConnectionError,
+    TimeoutError,
+    HTTPClientError,
+    BotoConnectionError,
+    aiohttp.ClientConnectionError,
+    FSTimeoutError,
+)
 
 
 class Pointer(Config):
@@ -90,14 +98,15 @@ class Location:
         return ZipStore(self.url, mode="r") if self.url.endswith(".zip") else LocalStore(self.url, read_only=True)
 
     def filesystem(self) -> Any:
-        """fsspec's (synchronous) file system that holds it, and listings of it are not remembered."""
+        """fsspec's (synchronous) file system that holds it."""
         protocol = self.url.partition("://")[0] if self.is_remote else "file"
         return fsspec.filesystem(protocol, **(self._options() if self.is_remote else {}))
 
     def _options(self) -> dict[str, Any]:
+        fresh = {"use_listings_cache": False}
         if not self.url.startswith("s3://"):
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
-            return {"client_kwargs": {"timeout": timeout}}
+            return {"client_kwargs": {"timeout": timeout}, **fresh}
         # s3fs tries again by itself, five times; botocore's own attempts would multiply the time until a dead
         # endpoint is given up.
         config = {
@@ -106,7 +115,7 @@ class Location:
             "retries": {"total_max_attempts": 1},
         }
         endpoint = {"endpoint_url": self.endpoint} if self.endpoint else {}
-        return {"anon": self.anonymous, "config_kwargs": config, "use_listings_cache": False, **endpoint}
+        return {"anon": self.anonymous, "config_kwargs": config, **endpoint, **fresh}
 
 
 def is_url(text: str) -> bool:
@@ -200,14 +209,11 @@ def take_fingerprint(location: Location) -> str:
         files = location.filesystem()
         root = files._strip_protocol(location.url).rstrip("/")
         sha = hashlib.sha256()
-        documents = [f"{root}/{name}" for name in _METADATA]
-        for path, content in sorted(files.cat(documents, on_error="omit").items()):
-            sha.update(f"{path.removeprefix(root)}\n".encode() + content)
-        if location.url.startswith("http"):
-            entries = _sampled(location, files, root)
-        else:
-            entries = _listed(files, root)
-        lines = list(entries)
+        for document in _METADATA:
+            with suppress(FileNotFoundError):
+                sha.update(f"{document}\n".encode() + files.cat_file(f"{root}/{document}"))
+        by_http = location.url.startswith("http")
+        lines = list(_sampled(location, files, root) if by_http else _listed(files, root))
         if not lines:
             raise FileNotFoundError(location.url)
         sha.update("\n".join(lines).encode())

@@ -16,7 +16,6 @@ import re
 from dataclasses import dataclass
 
 import cftime
-import numpy as np
 import xarray as xr
 import zarr
 
@@ -190,7 +189,9 @@ def _rename_depths(dataset: xr.Dataset, name: str) -> xr.Dataset:
         depth = float(match["depth"].replace("_", "."))
         level = level_of(depth, dataset["lev"].values)
         if level is None:
-            raise UserError(f"{name}: {variable} is at {depth:g} m, which is none of the levels {dataset['lev'].values}")
+            raise UserError(
+                f"{name}: {variable} is at {depth:g} m, which is none of the levels {dataset['lev'].values}"
+            )
         names[variable] = f"{match['name']}_{level}"
     return dataset.rename(names)
 

@@ -101,8 +101,8 @@ def write_om4(
     ocean = make_ocean(shape, times, levels, land=land, encode=encode, seed=seed)
     chunk = (1, *shape) if chunks == "published" else chunks
     template = _template(ocean, layout, chunk)
-    compressor = {} if chunks != "published" else {"compressors": None}
-    encoding: dict[str, Any] = {name: dict(compressor) for name, v in template.data_vars.items() if "time" in v.dims}
+    compressor: dict[str, Any] = {} if chunks != "published" else {"compressors": None}
+    encoding = {str(name): dict(compressor) for name, v in template.data_vars.items() if "time" in v.dims}
     encoding["time"] = {"units": _TIME_UNITS, "calendar": "julian"}
     template.to_zarr(path, mode="w", compute=False, zarr_format=zarr_format, consolidated=True, encoding=encoding)
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
@@ -177,7 +177,8 @@ def encode(number: int, times: np.ndarray, shape: tuple[int, int]) -> np.ndarray
     n_lat, n_lon = shape
     cell = np.arange(n_lat * n_lon).reshape(shape)
     place = times[:, None, None] * (n_lat * n_lon) + cell
-    return np.ldexp((_MANTISSA + place).astype("f4"), number - 63).astype("f4")
+    codes: np.ndarray = np.ldexp((_MANTISSA + place).astype("f4"), number - 63).astype("f4")
+    return codes
 
 
 def decode(values: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
+from ocean_emulators.ocean.grid import Grid
 
 _MONTH_DAYS = (28, 31)
 _DIMENSIONS = {"time", "lat", "lon"}
@@ -32,6 +33,10 @@ def validate_metadata(dataset: xr.Dataset, config: DataConfig) -> None:
     _require_levels(dataset, config)
     for name in ("lat", "lon", "lev"):
         _require_ascending(dataset[name].values, name, where)
+    try:
+        Grid.from_dataset(dataset)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     _require_sorted_times(dataset["time"].values, where)
     _require_positive(dataset["dz"], where)
     if "areacello" in dataset:
@@ -57,10 +62,16 @@ def source_names(dataset: xr.Dataset, config: DataConfig) -> list[str]:
         else:
             names.append(base)
         if names[-1] not in dataset:
-            held = sorted(str(n) for n, v in dataset.data_vars.items() if "time" in v.dims)
             wanted = repr(c.name) if base is None else f"{c.name!r}, nor {base!r} to derive it from"
-            raise UserError(f"data: {config.source} has no variable {wanted}; {did_you_mean(names[-1], held)}")
+            raise UserError(f"data: {config.source} has no variable {wanted}; {_what_there_is(dataset, c, names[-1])}")
     return list(dict.fromkeys(names))
+
+
+def _what_there_is(dataset: xr.Dataset, wanted: Channel, name: str) -> str:
+    levels = [str(k) for k in range(dataset.sizes["lev"]) if f"{wanted.field.name}_{k}" in dataset]
+    if wanted.level is not None and levels:
+        return f"of {wanted.field.name} it has level(s) {', '.join(levels)}"
+    return did_you_mean(name, [str(n) for n, v in dataset.data_vars.items() if "time" in v.dims])
 
 
 def validate_steps(time: np.ndarray, config: DataConfig) -> None:
@@ -73,8 +84,8 @@ def validate_steps(time: np.ndarray, config: DataConfig) -> None:
     UserError
         Naming the first such step.
     """
-    step = calendar.step_days(time)
     days = calendar.steps(time)
+    step = float(np.median(days)) if len(days) else calendar.step_days(time)
     even = np.isclose(days, step, rtol=0.01)
     even[calendar.leap_gaps(time)] = True
     if even.all() or (_MONTH_DAYS[0] <= days.min() and days.max() <= _MONTH_DAYS[1]):

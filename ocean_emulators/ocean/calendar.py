@@ -57,17 +57,17 @@ def step_days(time: np.ndarray) -> float:
 def leap_gaps(time: np.ndarray) -> np.ndarray:
     """Where a leap day makes a step one day longer than the usual one: the index of the time before it, [gap].
 
-    OM4's years all have 73 five-day means, so that one step of each leap year has six days. At most one a year counts.
+    OM4's years all have 73 five-day means, so that one step of each leap year has six days. At most one a year counts,
+    and only steps that share out a year of 365 days.
     """
     days = steps(time)
-    longer = np.flatnonzero(np.isclose(days, np.median(days) + 1)) if len(days) else np.array([], int)
-    kept, years = [], set()
-    for i in longer:
-        year = time[i].year
-        if year not in years and cftime.is_leap_year(year, time[i].calendar):
-            years.add(year)
-            kept.append(int(i))
-    return np.array(kept, int)
+    usual = float(np.median(days)) if len(days) else 1.0
+    if usual <= 1 or not np.isclose(DAYS_PER_YEAR / usual, round(DAYS_PER_YEAR / usual)):
+        return np.array([], int)
+    longer = np.flatnonzero(np.isclose(days, usual + 1))
+    leap = [int(i) for i in longer if cftime.is_leap_year(time[i].year, time[i].calendar)]
+    first_of_year = {time[i].year: i for i in reversed(leap)}
+    return np.array(sorted(first_of_year.values()), int)
 
 
 def _day(date: str) -> int:

@@ -6,9 +6,19 @@ from enum import StrEnum
 from ocean_emulators.config.base import did_you_mean
 from ocean_emulators.errors import UserError
 
-
 UNIT_SPELLINGS = {
-    "degC": ("degC", "°C", "deg C", "deg_C", "Celsius", "degree_Celsius", "degrees_Celsius", "degreeC", "degrees C", "C"),
+    "degC": (
+        "degC",
+        "°C",
+        "deg C",
+        "deg_C",
+        "Celsius",
+        "degree_Celsius",
+        "degrees_Celsius",
+        "degreeC",
+        "degrees C",
+        "C",
+    ),
     "1e-3": ("1e-3", "0.001", "psu", "PSU", "g kg-1", "g/kg", "g kg^-1", "ppt", "1e-03", "pss-78"),
     "m s-1": ("m s-1", "m/s", "m s^-1", "m s**-1", "meter second-1", "meters/second", "m.s-1"),
     "m": ("m", "meter", "meters", "metre", "metres"),
