@@ -73,7 +73,8 @@ def describe(plan: Plan) -> str:
     }
     for name, count in plan.times.items():
         period = getattr(data.periods, name)
-        lines[name] = f"{period.start} to {period.end}: {count} times"
+        gaps = f", {plan.gaps[name]} gap(s) of {plan.step_days + 1:g} days" if plan.gaps[name] else ""
+        lines[name] = f"{period.start} to {period.end}: {count} times, every {plan.step_days:g} days{gaps}"
     lines["windows"] = ", ".join(f"{count} {name}" for name, count in plan.windows.items())
     lines["memory"] = ", ".join(f"{name} about {size:.2f} GiB" for name, size in plan.memory_gib.items())
     return "\n".join(f"{name:>10}  {text}" for name, text in lines.items())

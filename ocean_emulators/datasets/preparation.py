@@ -11,6 +11,7 @@ import xarray as xr
 import zarr
 
 from ocean_emulators.config.base import digest
+from ocean_emulators.datasets.anomalies import with_anomalies
 from ocean_emulators.datasets.config import DataConfig, Period
 from ocean_emulators.datasets.location import require_unchanged
 from ocean_emulators.datasets.sources import open_source
@@ -69,7 +70,7 @@ def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
     """As `select`, from a source that is open."""
     validate_metadata(dataset, config)
     validate_state(_within_periods(dataset, config).isel(time=0), config)
-    dataset = _derive(dataset, config)
+    dataset = with_anomalies(dataset, config)
     names = [c.name for c in config.prognostic_channels + config.forcing_channels]
     return _within_periods(_coarsen(dataset, config, names), config)
 
@@ -86,21 +87,6 @@ def _within_periods(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
     span = config.periods.span
     dataset = dataset.isel(time=np.flatnonzero(calendar.within(time, span.start, span.end)))
     validate_steps(dataset["time"].values, config)
-    return dataset
-
-
-def _derive(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
-    """Anomalies that the source does not hold: departures from the day-of-year mean of the training period."""
-    for forcing in config.forcing_channels:
-        base = forcing.field.anomaly_of
-        if base is None or forcing.name in dataset or base not in dataset:
-            continue
-        train = config.periods.train
-        inside = calendar.within(dataset["time"].values, train.start, train.end)
-        bins, _ = calendar.season_bins(dataset["time"].values, calendar.step_days(dataset["time"].values))
-        season = xr.DataArray(bins, dims="time", name="season")
-        mean = dataset[base].isel(time=inside).groupby(season.isel(time=inside)).mean()
-        dataset = dataset.assign({forcing.name: dataset[base] - mean.sel(season=season).drop_vars("season")})
     return dataset
 
 
