@@ -58,7 +58,10 @@ def refused(changes: list[str]) -> str:
         ("data.periods.train.start=1 Jan", ["data.periods.train.start", "YYYY-MM-DD"]),
         ("data.prognostic=[thetao, hfds]", ["data.prognostic", "'hfds' is a forcing field"]),
         ("data.prognostic=[theta]", ["data.prognostic", "no field 'theta'", "thetao"]),
-        ("data.source=s3://bucket/om4.zarr", ["data.source", "'s3://bucket/om4.zarr'", "a URL stands in a pointer file"]),
+        (
+            "data.source=s3://bucket/om4.zarr",
+            ["data.source", "'s3://bucket/om4.zarr'", "a URL stands in a pointer file"],
+        ),
         ("data.levels=[1, 0]", ["data.levels", "[1, 0]"]),
         ("model.width=[4]", ["model", "width has 1 resolutions and dilation 2"]),
         ("model.forcing_times=[2]", ["model", "forcing_times", "0 to 1"]),
