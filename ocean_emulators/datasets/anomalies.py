@@ -45,7 +45,8 @@ def with_anomalies(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
 
 def _departure(field: xr.DataArray, bins: np.ndarray, inside: np.ndarray) -> xr.DataArray:
     data: da.Array = field.data
-    mean = dask.delayed(SeasonalMean(data[np.flatnonzero(inside)], bins[inside]))()
+    first, last = np.flatnonzero(inside)[[0, -1]]  # times are in order, so that these hold all between them
+    mean = dask.delayed(SeasonalMean(data[first : last + 1], bins[inside]))()
     by_time = da.from_array(bins[:, None, None], chunks=(data.chunks[0], 1, 1))
     less = da.map_blocks(_subtract, data, by_time, mean=mean, dtype=data.dtype, meta=data._meta)
     return field.copy(data=less)

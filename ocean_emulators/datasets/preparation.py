@@ -69,14 +69,19 @@ def select(config: DataConfig) -> xr.Dataset:
 def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
     """As `select`, from a source that is open."""
     validate_metadata(dataset, config)
-    validate_state(_within_periods(dataset, config).isel(time=0), config)
+    span = _span_of_periods(dataset["time"].values, config)
+    validate_steps(dataset["time"].values[span], config)
+    validate_state(dataset.isel(time=span.start), config)
     dataset = with_anomalies(dataset, config)
     names = [c.name for c in config.prognostic_channels + config.forcing_channels]
-    return _within_periods(_coarsen(dataset, config, names), config)
+    masks = [f"mask_{k}" for k in sorted({0, *config.levels})]
+    # Fewer variables first: cutting thousands of chunks out of each takes dask seconds.
+    dataset = dataset[[*names, *masks, *(n for n in ("areacello", "dz") if n in dataset)]].isel(time=span)
+    return _coarsen(dataset, config, names)
 
 
-def _within_periods(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
-    time = dataset["time"].values
+def _span_of_periods(time: np.ndarray, config: DataConfig) -> slice:
+    """The times from the first of any period to the last of any."""
     for name in type(config.periods).model_fields:
         period: Period = getattr(config.periods, name)
         if not calendar.within(time, period.start, period.end).any():
@@ -84,10 +89,8 @@ def _within_periods(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
                 f"data.periods.{name}: {period.start} to {period.end} holds none of the times of {config.source}, "
                 f"{time[0]} to {time[-1]}"
             )
-    span = config.periods.span
-    dataset = dataset.isel(time=np.flatnonzero(calendar.within(time, span.start, span.end)))
-    validate_steps(dataset["time"].values, config)
-    return dataset
+    inside = np.flatnonzero(calendar.within(time, config.periods.span.start, config.periods.span.end))
+    return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
 def _coarsen(dataset: xr.Dataset, config: DataConfig, names: list[str]) -> xr.Dataset:

@@ -100,9 +100,13 @@ def write_om4(
     """
     ocean = make_ocean(shape, times, levels, land=land, encode=encode, seed=seed)
     chunk = (1, *shape) if chunks == "published" else chunks
-    template = _template(ocean, layout, chunk)
-    compressor: dict[str, Any] = {} if chunks != "published" else {"compressors": None}
-    encoding = {str(name): dict(compressor) for name, v in template.data_vars.items() if "time" in v.dims}
+    template = _template(ocean, layout)
+    encoding: dict[str, dict[str, Any]] = {}
+    for name, v in template.data_vars.items():
+        if "time" in v.dims:
+            encoding[str(name)] = {"chunks": (chunk[0], 1, *chunk[1:]) if "lev" in v.dims else chunk}
+            if chunks == "published":
+                encoding[str(name)]["compressors"] = None
     encoding["time"] = {"units": _TIME_UNITS, "calendar": "julian"}
     template.to_zarr(path, mode="w", compute=False, zarr_format=zarr_format, consolidated=True, encoding=encoding)
     group = zarr.open_group(path, mode="r+", use_consolidated=False)
@@ -199,11 +203,11 @@ def _stored_name(channel: Channel, layout: Layout) -> str:
     return channel.name
 
 
-def _template(ocean: SyntheticOcean, layout: Layout, chunk: tuple[int, int, int]) -> xr.Dataset:
-    """The store without its values."""
+def _template(ocean: SyntheticOcean, layout: Layout) -> xr.Dataset:
+    """The store without its values. (One dask chunk a field: graphs of many chunks would take longer than the data.)"""
     n_lev, times = len(ocean.masks), len(ocean.time)
-    flat = da.empty((times, *ocean.shape), chunks=chunk, dtype="f4")
-    deep = da.empty((times, n_lev, *ocean.shape), chunks=(chunk[0], 1, *chunk[1:]), dtype="f4")
+    flat = da.empty((times, *ocean.shape), chunks=-1, dtype="f4")
+    deep = da.empty((times, n_lev, *ocean.shape), chunks=-1, dtype="f4")
     variables: dict[str, Any] = {}
     for channel in ocean.channels(layout == "legacy"):
         stacked = layout == "compact" and channel.field.has_levels
