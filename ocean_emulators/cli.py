@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ocean_emulators import cli_data
 from ocean_emulators.aggregator.tables import ratio_lines, score_lines
 from ocean_emulators.config import apply_overrides, load_yaml, parse, render
 from ocean_emulators.errors import UserError, exit_on_user_error
@@ -71,7 +72,8 @@ def describe(plan: Plan) -> str:
     }
     for name, count in plan.times.items():
         period = getattr(data.periods, name)
-        lines[name] = f"{period.start} to {period.end}: {count} times"
+        gaps = f", {plan.gaps[name]} gap(s) of {plan.step_days + 1:g} days" if plan.gaps[name] else ""
+        lines[name] = f"{period.start} to {period.end}: {count} times, every {plan.step_days:g} days{gaps}"
     lines["windows"] = ", ".join(f"{count} {name}" for name, count in plan.windows.items())
     lines["memory"] = ", ".join(f"{name} about {size:.2f} GiB" for name, size in plan.memory_gib.items())
     return "\n".join(f"{name:>10}  {text}" for name, text in lines.items())
@@ -125,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--params", type=Path, default=PARAMS, help="the experiment (default: %(default)s)")
     command(schema)
     command(report)
+    cli_data.add_commands(commands.add_parser("data", help="Look at a source, or pin one that lies elsewhere."))
     return parser
 
 

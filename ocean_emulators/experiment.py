@@ -71,6 +71,8 @@ class Plan:
     step_days: float
     times: dict[str, int]
     """number of times in each period"""
+    gaps: dict[str, int]
+    """number of steps in each period that a leap day makes one day longer"""
     windows: dict[str, int]
     """number of training windows, validation windows, forecast starts, and steps of the free run"""
     wet_cells: int
@@ -116,6 +118,7 @@ def make_plan(experiment: Experiment) -> Plan:
         grid_shape=shape,
         step_days=calendar.step_days(time),
         times=times,
+        gaps={name: len(calendar.leap_gaps(time[inside])) for name, inside in _inside(experiment, time).items()},
         windows=windows,
         wet_cells=wet,
         n_parameters=n_parameters,
@@ -164,6 +167,11 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
 
 def times_of_periods(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
     """Number of times in each period."""
+    return {name: int(inside.sum()) for name, inside in _inside(experiment, time).items()}
+
+
+def _inside(experiment: Experiment, time: np.ndarray) -> dict[str, np.ndarray]:
+    """Which times [time] lie in each period."""
     periods = experiment.data.periods
     named = ((name, getattr(periods, name)) for name in type(periods).model_fields)
-    return {name: int(calendar.within(time, period.start, period.end).sum()) for name, period in named}
+    return {name: calendar.within(time, period.start, period.end) for name, period in named}

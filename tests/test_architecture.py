@@ -23,7 +23,7 @@ LAYERS = [
     ["tracking"],
     ["train", "eval", "comparison"],
     ["experiment"],
-    ["stages", "cli"],
+    ["stages", "cli", "cli_data"],
     ["launchers"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

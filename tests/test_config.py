@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from launchers.config import LaunchConfig
 from ocean_emulators.config import Config, apply_overrides, load_yaml, parse, render
+from ocean_emulators.datasets.config import DataConfig
+from ocean_emulators.datasets.location import read_pointer
+from ocean_emulators.datasets.synthetic import om4_times
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.ocean.calendar import within
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +58,10 @@ def refused(changes: list[str]) -> str:
         ("data.periods.train.start=1 Jan", ["data.periods.train.start", "YYYY-MM-DD"]),
         ("data.prognostic=[thetao, hfds]", ["data.prognostic", "'hfds' is a forcing field"]),
         ("data.prognostic=[theta]", ["data.prognostic", "no field 'theta'", "thetao"]),
+        (
+            "data.source=s3://bucket/om4.zarr",
+            ["data.source", "'s3://bucket/om4.zarr'", "a URL stands in a pointer file"],
+        ),
         ("data.levels=[1, 0]", ["data.levels", "[1, 0]"]),
         ("model.width=[4]", ["model", "width has 1 resolutions and dilation 2"]),
         ("model.forcing_times=[2]", ["model", "forcing_times", "0 to 1"]),
@@ -174,11 +182,29 @@ def test_launch_presets_parse(path: Path) -> None:
     parse(LaunchConfig, load_yaml(path), str(path))
 
 
-def test_every_other_preset_is_part_of_an_experiment() -> None:
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda p: p.stem)
+def test_data_presets_parse_and_their_sources_are_here(path: Path) -> None:
+    config = parse(DataConfig, load_yaml(path), str(path))
+    source = ROOT / config.source
+    assert source.exists()
+    if source.suffix == ".yaml":
+        assert read_pointer(source).pointer == source
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("om4_*.yaml")), ids=lambda p: p.stem)
+def test_om4_presets_have_the_published_channels_and_periods(path: Path) -> None:
+    config = parse(DataConfig, load_yaml(path), str(path))
+    assert (len(config.prognostic_channels), len(config.forcing_channels)) == (77, 4)
+    time = om4_times(4745)
+    counts = [within(time, p.start, p.end).sum() for p in (config.periods.train, config.periods.validation)]
+    assert counts == [2829, 74]
+    assert within(time, config.periods.test.start, config.periods.test.end).sum() == 600
+
+
+def test_every_model_preset_is_part_of_an_experiment() -> None:
     texts = "".join(p.read_text() for p in (ROOT / "configs" / "experiment").glob("*.yaml"))
-    for kind in ("data", "model"):
-        for path in (ROOT / "configs" / kind).glob("*.yaml"):
-            assert f"!include ../{kind}/{path.name}" in texts
+    for path in (ROOT / "configs" / "model").glob("*.yaml"):
+        assert f"!include ../model/{path.name}" in texts
 
 
 def test_params_yaml_is_the_rendered_default_experiment() -> None:

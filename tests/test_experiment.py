@@ -11,6 +11,7 @@ from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.synthetic import write_om4
 from ocean_emulators.datasets.train_data import Windows
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, make_plan
@@ -90,3 +91,18 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
 def test_what_cannot_work_is_refused_before_any_work(source: Path, change: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_plan(changed(source, change))
+
+
+def test_the_plan_counts_the_long_steps_of_leap_years(tmp_path: Path) -> None:
+    write_om4(tmp_path / "om4.zarr", (16, 32), 73 * 4, 2, chunks=(73, 16, 32))
+    periods = {
+        "train": {"start": "1958-01-01", "end": "1960-06-30"},
+        "validation": {"start": "1960-07-01", "end": "1961-03-30"},
+        "test": {"start": "1961-04-01", "end": "1961-12-31"},
+    }
+    tree = tiny.experiment(tmp_path / "om4.zarr")
+    tree["data"]["periods"] = periods
+    plan = make_plan(parse(Experiment, tree, "tiny"))
+    assert plan.times == {"train": 2 * 73 + 36, "validation": 37 + 18, "test": 55}
+    assert plan.gaps == {"train": 0, "validation": 1, "test": 0}
+    assert plan.step_days == 5

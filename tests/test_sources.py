@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -36,12 +37,39 @@ def maskless(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.drop_vars([f"mask_{k}" for k in range(tiny.LEVELS)])
 
 
+def two_d(dataset: xr.Dataset) -> xr.Dataset:
+    lat, lon = xr.broadcast(dataset["y"], dataset["x"])
+    corners = (("y_b", "x_b"), np.zeros((tiny.N_LAT + 1, tiny.N_LON + 1)))
+    return dataset.assign_coords(
+        lat=lat.drop_vars(["x", "y"]), lon=lon.drop_vars(["x", "y"]), lat_b=corners, dayofyear=dataset["time.dayofyear"]
+    )
+
+
+def named_otherwise(dataset: xr.Dataset) -> xr.Dataset:
+    return dataset.rename(y="latitude", x="longitude")
+
+
+def beside_numbers(dataset: xr.Dataset) -> xr.Dataset:
+    """Dimensions without coordinates, and one-dimensional latitudes and longitudes along them."""
+    lat, lon = dataset["y"].values, dataset["x"].values
+    return dataset.drop_vars(["y", "x"]).assign_coords(lat=("y", lat), lon=("x", lon))
+
+
+def masks_as_numbers(dataset: xr.Dataset) -> xr.Dataset:
+    """As they come out of files: one where there is ocean, missing on land; at every time."""
+    changed = {f"mask_{k}": dataset[f"mask_{k}"].where(dataset[f"mask_{k}"]) for k in range(tiny.LEVELS)}
+    always = xr.DataArray(np.ones(dataset.sizes["time"], "f4"), dims="time")
+    return dataset.assign(changed).assign(mask_1=always * changed["mask_1"])
+
+
 def opened(dataset: xr.Dataset, path: Path) -> xr.Dataset:
     dataset.to_zarr(path, zarr_format=2)
     return open_source(str(path)).load()
 
 
-@pytest.mark.parametrize("layout", [by_depth, compact, maskless])
+@pytest.mark.parametrize(
+    "layout", [by_depth, compact, maskless, two_d, named_otherwise, beside_numbers, masks_as_numbers]
+)
 def test_layouts_agree(layout: object, tmp_path: Path) -> None:
     assert callable(layout)
     current = opened(tiny_ocean(), tmp_path / "current.zarr")
@@ -55,11 +83,11 @@ def test_layouts_agree(layout: object, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_or_no_zarr_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data.source: no such file or folder: .*nowhere.zarr"):
+    with pytest.raises(UserError, match=r"data.source: .*nowhere.zarr: no such file or folder"):
         open_source(str(tmp_path / "nowhere.zarr"))
     (tmp_path / "text.zarr").mkdir()
     (tmp_path / "text.zarr" / "note.txt").write_text("no data")
-    with pytest.raises(UserError, match=r"text.zarr can't be opened as a Zarr store"):
+    with pytest.raises(UserError, match=r"text.zarr: can.t be opened as a Zarr store"):
         open_source(str(tmp_path / "text.zarr"))
 
 
@@ -70,9 +98,14 @@ def test_what_is_not_there_or_no_zarr_is_refused(tmp_path: Path) -> None:
         (lambda d: d.drop_vars("x"), "has no coordinate 'lon'"),
         (lambda d: d.drop_vars("dz"), "has no layer thicknesses `dz`"),
         (lambda d: d.rename(so_1="so_lev_71_5"), "so_lev_71_5 is at 71.5 m, which is none of the levels"),
+        (
+            lambda d: two_d(d).assign_coords(y=np.arange(16.0)),
+            "`y` and the two-dimensional `lat` differ by up to 84.375",
+        ),
+        (lambda d: maskless(d).fillna(0.0), "has no masks, and thetao_0 has a value everywhere"),
         (lambda d: maskless(d).drop_vars("thetao_1"), "has neither mask_1, nor wetmask, nor thetao_1"),
     ],
-    ids=["lev", "lon", "dz", "depth", "mask"],
+    ids=["lev", "lon", "dz", "depth", "curved", "no land", "mask"],
 )
 def test_what_every_layout_needs_is_asked_for(change: object, message: str, tmp_path: Path) -> None:
     assert callable(change)

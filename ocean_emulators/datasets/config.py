@@ -1,5 +1,7 @@
 """What is learnt from and predicted: source, fields, levels, periods."""
 
+from typing import Literal
+
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ocean_emulators.config import Config
@@ -58,7 +60,8 @@ class Periods(Config):
 
 class DataConfig(Config):
     source: str
-    """Zarr store of the ocean model's output (a folder, one .zip file, or a URL), relative to the project's root"""
+    """Zarr store of the ocean model's output, a path relative to the project's root: a folder, one .zip file, or a pointer
+    file (.yaml) that names and pins a store elsewhere, such as on S3"""
     prognostic: tuple[str, ...] = Field(min_length=1)
     """fields to predict, by their names in the field table (CMIP); this is their order in the model's channels"""
     forcing: tuple[str, ...]
@@ -67,8 +70,20 @@ class DataConfig(Config):
     """depth levels to keep, counted from the surface (0)"""
     coarsen: int = Field(1, ge=1)
     """factor by which the grid is coarsened in both directions by area-weighted means over wet cells; 1 keeps it"""
+    anomaly_period: Literal["train", "all"] = "train"
+    """what the seasonal mean behind hfds_anomalies is made from, where the source does not hold them: the training period,
+    or all times of the source (as for the published weights, which so have seen the test period's forcing)"""
     periods: Periods
     """training, validation and test periods; they may not overlap"""
+
+    @field_validator("source")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError(
+                f"found {value!r}: a URL stands in a pointer file, which pins what is there (see data/sources/); name that"
+            )
+        return value
 
     @field_validator("prognostic", "forcing")
     @classmethod

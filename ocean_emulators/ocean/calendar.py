@@ -29,6 +29,12 @@ def season_bins(time: np.ndarray, step_days: float) -> tuple[np.ndarray, int]:
     return np.minimum((day / DAYS_PER_YEAR * n_bins).astype(int), n_bins - 1), n_bins
 
 
+def steps(time: np.ndarray) -> np.ndarray:
+    """From each time to the next, days [time - 1]."""
+    days = cftime.date2num(time, "days since 1900-01-01", calendar=time[0].calendar)
+    return np.diff(np.asarray(days, "f8"))
+
+
 def step_days(time: np.ndarray) -> float:
     """The time step of a series, days.
 
@@ -40,12 +46,28 @@ def step_days(time: np.ndarray) -> float:
     """
     if len(time) < 2:
         raise UserError(f"the series has {len(time)} time(s): at least two are needed")
-    steps = np.diff(cftime.date2num(time, "days since 1900-01-01", calendar=time[0].calendar))
-    step = float(np.median(steps))
-    odd = np.flatnonzero(np.abs(steps - step) > 0.5 * step)
+    days = steps(time)
+    step = float(np.median(days))
+    odd = np.flatnonzero(np.abs(days - step) > 0.5 * step)
     if len(odd):
         raise UserError(f"the time step is {step:g} days, but {time[odd[0]]} is followed by {time[odd[0] + 1]}")
     return step
+
+
+def leap_gaps(time: np.ndarray) -> np.ndarray:
+    """Where a leap day makes a step one day longer than the usual one: the index of the time before it, [gap].
+
+    OM4's years all have 73 five-day means, so that one step of each leap year has six days. At most one a year counts,
+    and only steps that share out a year of 365 days.
+    """
+    days = steps(time)
+    usual = float(np.median(days)) if len(days) else 1.0
+    if usual <= 1 or not np.isclose(DAYS_PER_YEAR / usual, round(DAYS_PER_YEAR / usual)):
+        return np.array([], int)
+    longer = np.flatnonzero(np.isclose(days, usual + 1))
+    leap = [int(i) for i in longer if cftime.is_leap_year(time[i].year, time[i].calendar)]
+    first_of_year = {time[i].year: i for i in reversed(leap)}
+    return np.array(sorted(first_of_year.values()), int)
 
 
 def _day(date: str) -> int:

@@ -6,6 +6,27 @@ from enum import StrEnum
 from ocean_emulators.config.base import did_you_mean
 from ocean_emulators.errors import UserError
 
+UNIT_SPELLINGS = {
+    "degC": (
+        "degC",
+        "°C",
+        "deg C",
+        "deg_C",
+        "Celsius",
+        "degree_Celsius",
+        "degrees_Celsius",
+        "degreeC",
+        "degrees C",
+        "C",
+    ),
+    "1e-3": ("1e-3", "0.001", "psu", "PSU", "g kg-1", "g/kg", "g kg^-1", "ppt", "1e-03", "pss-78"),
+    "m s-1": ("m s-1", "m/s", "m s^-1", "m s**-1", "meter second-1", "meters/second", "m.s-1"),
+    "m": ("m", "meter", "meters", "metre", "metres"),
+    "N m-2": ("N m-2", "N/m2", "N/m^2", "N m^-2", "N m**-2", "Pa", "pascal", "newton meter-2"),
+    "W m-2": ("W m-2", "W/m2", "W/m^2", "W m^-2", "W m**-2", "watt meter-2"),
+}
+"""How stores write the units of the field table; all in a row mean the same number."""
+
 
 class Role(StrEnum):
     """What an emulator does with a field: predict it, or be driven by it."""
@@ -26,6 +47,12 @@ class Field:
     has_levels: bool
     anomaly_of: str | None = None
     """The field whose departure from its day-of-year mean this one is, if a source does not hold it."""
+
+    def has_units(self, text: str) -> bool:
+        """Whether units as a store writes them are those of the table."""
+        return "".join(text.split()).casefold() in {
+            "".join(spelling.split()).casefold() for spelling in UNIT_SPELLINGS[self.units]
+        }
 
 
 _P, _F = Role.PROGNOSTIC, Role.FORCING

@@ -13,7 +13,7 @@ MISTAKES = {
     "wrong key": ({"model.widht": 4}, "model.widht: unknown key; did you mean 'width'?"),
     "wrong type": ({"train.epochs": "many"}, "train.epochs: found 'many'"),
     "overlap": ({"data.periods.test.start": "2002-06-01"}, "validation (2002-01-01 to 2002-06-30) and test"),
-    "missing file": ({"data.source": "data/none.zarr"}, "data.source: no such file or folder: data/none.zarr"),
+    "missing file": ({"data.source": "data/none.zarr"}, "data.source: data/none.zarr: no such file or folder"),
     "small grid": ({"model.dilation": [1, 2, 4, 8], "model.width": 4}, "the grid of 16 × 32 has"),
     "short test": ({"evaluation.lead_days": 1000}, "evaluation.lead_days: 1000 days need"),
     "long rollout": ({"train.rollout_calls": [40]}, "data.periods.validation: holds 36 times"),
