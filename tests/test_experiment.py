@@ -37,8 +37,8 @@ def test_the_plan_counts_what_the_data_give(source: Path, store: PackedStore, ch
     data = InferenceDataset(rows, periods.test, "test", needs)
     assert plan.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
     assert plan.step_days == 5
-    assert plan.grid_shape == store.grid.shape
-    assert plan.wet_cells == store.mask.sum()
+    assert plan.grids == {1: store.grid.shape}
+    assert plan.wet_cells == {1: store.mask.sum()}
 
 
 @pytest.mark.parametrize(

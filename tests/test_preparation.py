@@ -6,13 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from zarr.storage import LocalStore
 
+from ocean_emulators.aggregator.sums import WeightedSums
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation import prepare, select
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.preparation import prepare, resolutions, select, store_path
+from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore, open_store
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.grid import cell_area
+from ocean_emulators.ocean.regions import SCORE_REGIONS
 from tests import tiny
 
 
@@ -26,8 +31,8 @@ def write(dataset: xr.Dataset, path: Path, **kwargs: Any) -> Path:
 
 
 def prepared(dataset: xr.Dataset, tmp_path: Path, name: str, **changes: Any) -> PackedStore:
-    prepare(config(write(dataset, tmp_path / f"{name}.zarr"), **changes), tmp_path / f"{name}.packed")
-    return open_store(tmp_path / f"{name}.packed")
+    prepare(config(write(dataset, tmp_path / f"{name}.zarr"), **changes), tmp_path / name)
+    return open_store(store_path(tmp_path / name, 1))
 
 
 def encoded() -> xr.Dataset:
@@ -58,68 +63,152 @@ def test_every_cell_is_where_the_store_says(tmp_path: Path) -> None:
 
 
 def test_a_missing_value_is_named_and_the_old_store_stays(source: Path, tmp_path: Path) -> None:
-    path = tmp_path / "ocean.packed"
-    prepare(config(source), path)
-    before = open_store(path).fingerprint
+    folder = tmp_path / "prepared"
+    prepare(config(source), folder)
+    before = open_store(store_path(folder, 1)).fingerprint
     dataset = tiny.dataset()
     y, x = np.argwhere(dataset["mask_1"].values)[5]
     dataset["so_1"][100, y, x] = np.nan
     bad = write(dataset, tmp_path / "bad.zarr")
-    with pytest.raises(UserError, match=rf"so_1 has no value at {dataset['time'].values[100]} in 1 cell"):
-        prepare(config(bad), path)
-    assert open_store(path).fingerprint == before
+    where = rf"at index \({y}, {x}\), 73.125°S {dataset['x'].values[x]:g}°E"
+    when = dataset["time"].values[100]
+    with pytest.raises(UserError, match=rf"so_1 \(level 1, 70 m\) has no value at {when} in 1 cell.*{where}; mend"):
+        prepare(config(bad), folder)
+    assert open_store(store_path(folder, 1)).fingerprint == before
+    assert not list(tmp_path.glob("prepare-*")), "what can't be gone on with is not left behind"
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")
+def test_land_may_hold_anything(source: Path, store: PackedStore, tmp_path: Path) -> None:
+    dataset = tiny.dataset().fillna(0.0)
+    assert prepared(dataset, tmp_path, "zeros").fingerprint == store.fingerprint
+
+
 def test_coarse_cells_are_means_over_wet_area(tmp_path: Path) -> None:
     dataset = tiny.dataset()
-    dataset["zos"] = dataset["zos"].where(dataset["zos"].isnull(), 4.25)
-    coarse = select(config(write(dataset, tmp_path / "s.zarr"), coarsen=2)).load()
+    folder = tmp_path / "prepared"
+    prepare(config(write(dataset, tmp_path / "s.zarr"), coarsen=[2, 1]), folder)
+    fine, coarse = (open_store(store_path(folder, factor)) for factor in (1, 2))
     area = cell_area(dataset["y"].values, dataset["x"].values)
-    wet = dataset["mask_1"].values
-    values = np.nan_to_num(dataset["thetao_1"].values[3].astype("f8"))
-    for i in range(tiny.N_LAT // 2):
-        for j in range(tiny.N_LON // 2):
-            block = slice(2 * i, 2 * i + 2), slice(2 * j, 2 * j + 2)
-            weight = (area * wet)[block]
-            is_wet = weight.sum() >= 0.5 * area[block].sum()
-            assert bool(coarse["mask_1"][i, j]) == is_wet
-            if is_wet:
-                mean = (weight * values[block]).sum() / weight.sum()
-                assert float(coarse["thetao_1"][3, i, j]) == pytest.approx(mean, rel=1e-5)
-            else:
-                assert np.isnan(coarse["thetao_1"][3, i, j])
-    assert float(coarse["areacello"].sum()) == pytest.approx(area.sum())
-    constant = coarse["zos"].values[:, coarse["mask_0"].values]
-    assert np.allclose(constant, 4.25)
+    assert coarse.grid.area.sum() == pytest.approx(area.sum())
+    fields = [dense(store, store.rows(3, 4)[0]) for store in (fine, coarse)]
+    for c, channel in enumerate(coarse.channels):
+        wet = dataset[f"mask_{channel.mask_level}"].values
+        for i in range(tiny.N_LAT // 2):
+            for j in range(tiny.N_LON // 2):
+                block = slice(2 * i, 2 * i + 2), slice(2 * j, 2 * j + 2)
+                weight = (area * wet)[block]
+                assert coarse.mask[c, i, j] == wet[block].any()
+                assert coarse.grid.wet_area(channel.mask_level)[i, j] == pytest.approx(weight.sum(), rel=1e-12)
+                if wet[block].any():
+                    mean = (weight * fields[0][c][block]).sum() / weight.sum()
+                    assert fields[1][c, i, j] == pytest.approx(mean, rel=1e-6)
 
 
-def test_coarsening_is_silent(source: Path) -> None:
-    select(config(source, coarsen=2))["zos"].isel(time=0).load()
+def dense(store: PackedStore, row: np.ndarray) -> np.ndarray:
+    """[channel, lat, lon], float64, land zero."""
+    fields = np.zeros(store.mask.shape)
+    fields[store.mask] = row
+    return fields
 
 
-def test_a_coarsened_ocean_can_be_prepared(source: Path, tmp_path: Path) -> None:
-    prepare(config(source, coarsen=4), tmp_path / "coarse.packed")
-    assert open_store(tmp_path / "coarse.packed").grid.shape == (tiny.N_LAT // 4, tiny.N_LON // 4)
+def test_scores_of_a_coarse_ocean_weigh_what_is_wet(source: Path, tmp_path: Path) -> None:
+    prepare(config(source, coarsen=[4, 1]), tmp_path / "prepared")
+    weights = []
+    for factor in (1, 4):
+        store = open_store(store_path(tmp_path / "prepared", factor))
+        ones = np.ones(len(store.channels))
+        statistics = Statistics(ones, ones, ones, np.zeros((1, 1), "f4"), tuple(c.name for c in store.channels), "")
+        packing = Packing(store.prognostic, store.forcing, store.mask, statistics)
+        weights.append(WeightedSums(packing, store.grid, SCORE_REGIONS[:1]).weight.numpy())
+    assert np.allclose(*weights, rtol=1e-12)
+
+
+def test_fractions_of_the_source_are_weights(source: Path, store: PackedStore, tmp_path: Path) -> None:
+    dataset = tiny.dataset()
+    wet = np.stack([dataset[f"mask_{k}"].values for k in range(tiny.LEVELS)])
+    fraction = np.where(wet, 0.5 + 0.5 * np.random.default_rng(0).random(wet.shape), np.nan)
+    dataset = dataset.assign_coords(ocean_fraction=(("lev", "y", "x"), fraction))
+    weighted = prepared(dataset, tmp_path, "fractions", coarsen=[1, 2])
+    assert np.array_equal(weighted.rows(0, 9), store.rows(0, 9))
+    assert np.array_equal(weighted.grid.wet_area(1), store.grid.area * np.nan_to_num(fraction[1]))
+    assert weighted.fingerprint != store.fingerprint
+    coarse = open_store(store_path(tmp_path / "fractions", 2))
+    for level in range(tiny.LEVELS):
+        assert coarse.grid.wet_area(level).sum() == pytest.approx(weighted.grid.wet_area(level).sum(), rel=1e-12)
+
+
+def test_without_fractions_cells_weigh_their_area(store: PackedStore) -> None:
+    assert store.grid.ocean_fraction is None
+    assert store.grid.wet_area(1) is store.grid.area
+
+
+def test_a_store_does_not_depend_on_what_is_made_beside_it(source: Path, tmp_path: Path) -> None:
+    for name, factors in (("alone", [4]), ("together", [2, 4, 1])):
+        prepare(config(source, coarsen=factors), tmp_path / name)
+    alone, together = (open_store(store_path(tmp_path / name, 4)) for name in ("alone", "together"))
+    assert alone.fingerprint == together.fingerprint
+    assert np.array_equal(alone.rows(0, 219), together.rows(0, 219))
+
+
+@pytest.mark.parametrize("factors", [[1], [1, 2, 4]])
+@pytest.mark.parametrize("compact", [False, True], ids=["by level", "compact"])
+def test_each_chunk_of_the_source_is_read_once(
+    factors: list[int], compact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = tiny.dataset().drop_vars(["so_0", "so_1", "uo_0", "uo_1", "vo_0", "vo_1", "tauuo", "tauvo"])
+    expected = np.concatenate(
+        [dataset[n].values[:, dataset[m].values] for n, m in (("thetao_0", "mask_0"), ("thetao_1", "mask_1"))], axis=1
+    )
+    if compact:
+        parts = [f"thetao_{k}" for k in range(tiny.LEVELS)]
+        stacked = xr.concat([dataset[p] for p in parts], "lev").transpose("time", "lev", "y", "x")
+        dataset = dataset.drop_vars(parts).assign(thetao=stacked)
+    path = write(dataset.chunk(time=1), tmp_path / "source.zarr")
+    chunks = {p.relative_to(path).as_posix() for p in path.glob("*/*") if p.name.count(".") > 1}
+    read: list[str] = []
+    get = LocalStore.get
+
+    async def counted(self: LocalStore, key: str, *args: Any, **kwargs: Any) -> Any:
+        if self.root == path:
+            read.append(key)
+        return await get(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(LocalStore, "get", counted)
+    data = config(path, coarsen=factors, prognostic=["thetao", "zos"], forcing=["hfds"])
+    prepare(data, tmp_path / "prepared", times_per_file=40)
+    monkeypatch.undo()
+    assert sorted(key for key in read if key in chunks) == sorted(chunks)
+    rows = open_store(store_path(tmp_path / "prepared", 1)).rows(0, 219)
+    assert np.array_equal(rows[:, : expected.shape[1]], expected)
 
 
 def test_coarsening_must_divide_the_grid(source: Path) -> None:
+    data = config(source, coarsen=[1, 3])
     with pytest.raises(UserError, match=r"data.coarsen: 3 does not divide .*\(16, 32\)"):
-        select(config(source, coarsen=3))
+        resolutions(select(data), data)
 
 
 def test_anomalies_know_the_training_period_alone(source: Path, tmp_path: Path) -> None:
-    changes = {"forcing": ["hfds", "hfds_anomalies"]}
-    anomaly = select(config(source, **changes))["hfds_anomalies"].load()
-    hfds = select(config(source, **changes))["hfds"].values
-    season = hfds[:146].reshape(2, 73, *hfds.shape[1:]).mean(0)
-    assert np.allclose(anomaly.values[:146], hfds[:146] - np.tile(season, (2, 1, 1)), atol=1e-4, equal_nan=True)
     dataset = tiny.dataset()
-    dataset["hfds"][146:] += 7
-    later = select(config(write(dataset, tmp_path / "later.zarr"), **changes))["hfds_anomalies"].load()
-    assert np.array_equal(anomaly.values[:146], later.values[:146], equal_nan=True)
-    wet = dataset["mask_0"].values
-    assert np.allclose((later - anomaly).values[146:, wet], 7, atol=1e-4)
+    later = dataset.copy(deep=True)
+    later["hfds"][146:] += 7
+    cells = slice(-int(dataset["mask_0"].sum()), None)
+    anomaly, changed = (
+        prepared(d, tmp_path, name, forcing=["hfds", "hfds_anomalies"]).rows(0, 219)[:, cells]
+        for name, d in (("as it is", dataset), ("later", later))
+    )
+    hfds = dataset["hfds"].values[:, dataset["mask_0"].values]
+    season = hfds[:146].reshape(2, 73, -1).mean(0)
+    assert np.allclose(anomaly[:146], hfds[:146] - np.tile(season, (2, 1)), atol=1e-4)
+    assert np.array_equal(anomaly[:146], changed[:146])
+    assert np.allclose((changed - anomaly)[146:], 7, atol=1e-4)
+
+
+def test_anomalies_need_a_whole_year(tmp_path: Path, source: Path) -> None:
+    periods = tiny.experiment()["data"]["periods"]
+    short = {**periods, "train": {"start": "2000-01-01", "end": "2000-06-30"}}
+    with pytest.raises(UserError, match=r"hfds_anomalies is the departure .* no data in 37 of 73 seasons"):
+        prepare(config(source, forcing=["hfds_anomalies"], periods=short), tmp_path / "prepared")
 
 
 def test_the_fingerprint_tells_content_and_nothing_else(store: PackedStore, tmp_path: Path) -> None:

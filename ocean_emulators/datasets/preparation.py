@@ -1,74 +1,123 @@
-"""From a source to the packed training store: validate, derive, coarsen, keep the wet cells."""
+"""From a source to packed training stores, one per resolution: validate, derive, coarsen, keep the wet cells.
 
+The times are worked on in blocks, each one file of every store, and each read from the source once. Unfinished work stands in
+a folder that its configuration, source and code name: a preparation that was interrupted, however it was, goes on there.
+"""
+
+import errno
 import hashlib
+import json
+import os
 import shutil
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import dask
-import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
+from filelock import FileLock
+from tqdm import tqdm
 
 from ocean_emulators.config.base import did_you_mean, digest
+from ocean_emulators.datasets.anomalies import derived, kept_seasonal_mean, season_of, seasonal_mean_bytes
+from ocean_emulators.datasets.blocks import BlockReader
+from ocean_emulators.datasets.coarsening import Resolution, coarsen_resolution, require_fractions
 from ocean_emulators.datasets.config import DataConfig, Period
 from ocean_emulators.datasets.sources import open_source
 from ocean_emulators.datasets.store import create_store, seal_store
+from ocean_emulators.datasets.workers import Resources, fsync, open_pool, require_room
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
-from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.ocean.grid import Grid
 
+_IN_ONE_THREAD = Resources(workers=1)
 
-def prepare(config: DataConfig, path: Path) -> None:
-    """Write the packed store of a source at `path`, replacing what is there.
 
-    The work is cut into files of the store and runs on dask's scheduler, threads or a cluster that the user has set.
+def store_path(folder: Path, factor: int) -> Path:
+    """The prepared store of one resolution, the source's grid coarsened by `factor`."""
+    return folder / f"x{factor}.zarr"
+
+
+def prepare(
+    config: DataConfig,
+    folder: Path,
+    scratch: Path | None = None,
+    resources: Resources = _IN_ONE_THREAD,
+    code: str = "",
+    times_per_file: int | None = None,
+) -> None:
+    """Write the packed stores of a source, `store_path(folder, factor)`, replacing the folder when all are complete.
+
+    Parameters
+    ----------
+    scratch: folder for unfinished work, by default the one that `folder` is in
+    code: what names the code's version: unfinished work of another one is not gone on with
+    times_per_file: in the stores; by default what makes files of a good size
 
     Raises
     ------
     UserError
-        If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet.
+        If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet; or if the
+        memory limit has no room for one file.
     """
-    dataset = select(config)
-    chosen = config.prognostic_channels + config.forcing_channels
-    mask = xr.concat([dataset[f"mask_{c.mask_level}"] for c in chosen], "channel").compute()
-    building = path.with_name(path.name + ".partial")
-    shutil.rmtree(building, ignore_errors=True)
-    grid = Grid.from_dataset(dataset)
-    target = create_store(building, config.prognostic_channels, config.forcing_channels, mask, dataset["time"], grid)
-    rows = _rows(dataset, chosen, mask.values, times_per_block=target.shards[0])  # type: ignore[index]
-    starts = np.cumsum([0, *rows.chunks[0][:-1]])
-    write = dask.delayed(_write_block)
-    offsets = np.cumsum([0, *mask.values.sum((1, 2))])
-    tasks = [
-        write(block, building, int(start), offsets, [c.name for c in chosen], dataset["time"].values)
-        for block, start in zip(rows.to_delayed().ravel(), starts, strict=True)
-    ]
-    digests = dask.compute(*tasks)
-    seal_store(building, digest(digests, _describe(dataset, chosen, mask.values)))
-    shutil.rmtree(path, ignore_errors=True)
-    building.replace(path)
+    scratch = folder.parent if scratch is None else scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    key = digest(_prepared_part(config), source_identity(config.source), code, times_per_file)
+    work = scratch.absolute() / f"prepare-{key}"
+    with FileLock(scratch / "prepare.lock"):
+        job = _begin(_from_anywhere(config), work, times_per_file)
+        try:
+            _fill(job, resources)
+        except UserError:
+            shutil.rmtree(work)  # another source or configuration, in which the mistake is mended, has another folder
+            raise
+        _finish(job, folder)
+        shutil.rmtree(work)
 
 
 def select(config: DataConfig) -> xr.Dataset:
-    """The part of the source that an experiment uses, lazily: its fields, levels and times, derived and coarsened.
+    """The part of the source that an experiment uses, lazily: its levels and times, on its own grid.
 
     Raises
     ------
     UserError
-        As `prepare`, save for missing values.
+        As `prepare`, save for missing values and memory.
     """
-    dataset = open_source(config.source)
+    dataset = open_source(config.source, keep_stacked=True)
     _require_levels(dataset, config)
-    dataset = _derive(dataset, config)
-    names = [c.name for c in config.prognostic_channels + config.forcing_channels]
-    for name in names:
-        if name not in dataset:
+    computed = {c.name for c in derived(config, dataset)}
+    for channel in config.prognostic_channels + config.forcing_channels:
+        if channel.name not in dataset and channel.name not in computed:
             held = sorted(str(n) for n, v in dataset.data_vars.items() if "time" in v.dims)
-            raise UserError(f"data: {config.source} has no variable {name!r}; {did_you_mean(name, held)}")
-    dataset = _coarsen(dataset, config, names)
+            raise UserError(
+                f"data: {config.source} has no variable {channel.name!r}; {did_you_mean(channel.name, held)}"
+            )
     return _within_periods(dataset, config)
+
+
+def resolutions(dataset: xr.Dataset, config: DataConfig) -> tuple[Resolution, ...]:
+    """The resolutions of a selected source: its own, then those of `data.coarsen`.
+
+    Raises
+    ------
+    UserError
+        If a factor does not divide the grid, or the source's ocean fractions contradict its masks.
+    """
+    wet = np.stack([dataset[f"mask_{k}"].values for k in range(dataset.sizes["lev"])])
+    source = Resolution(1, Grid.from_dataset(dataset), wet)
+    require_fractions(source)
+    return source, *(coarsen_resolution(source, factor) for factor in config.coarsen)
+
+
+def source_identity(source: str) -> str:
+    """What changes when a source on this machine does: names, sizes and times of modification of its files."""
+    path = Path(source)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    known = ((file.relative_to(path).as_posix(), file.stat()) for file in files if file.is_file())
+    return digest(source, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in known])
 
 
 def _require_levels(dataset: xr.Dataset, config: DataConfig) -> None:
@@ -89,85 +138,200 @@ def _within_periods(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
                 f"{time[0]} to {time[-1]}"
             )
     span = config.periods.span
-    dataset = dataset.isel(time=np.flatnonzero(calendar.within(time, span.start, span.end)))
+    inside = np.flatnonzero(calendar.within(time, span.start, span.end))
+    dataset = dataset.isel(time=slice(inside[0], inside[-1] + 1))
     calendar.step_days(dataset["time"].values)
     return dataset
 
 
-def _derive(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
-    """Anomalies that the source does not hold: departures from the day-of-year mean of the training period."""
-    for forcing in config.forcing_channels:
-        base = forcing.field.anomaly_of
-        if base is None or forcing.name in dataset or base not in dataset:
-            continue
-        train = config.periods.train
-        inside = calendar.within(dataset["time"].values, train.start, train.end)
-        bins, _ = calendar.season_bins(dataset["time"].values, calendar.step_days(dataset["time"].values))
-        season = xr.DataArray(bins, dims="time", name="season")
-        mean = dataset[base].isel(time=inside).groupby(season.isel(time=inside)).mean()
-        dataset = dataset.assign({forcing.name: dataset[base] - mean.sel(season=season).drop_vars("season")})
-    return dataset
+@dataclass(frozen=True)
+class _Job:
+    """A preparation in its work folder: all that a worker, in this process or another, needs to know."""
+
+    config: DataConfig
+    work: Path
+    times_per_file: int
+    n_times: int
+
+    @property
+    def stores(self) -> Path:
+        """The folder that becomes the result."""
+        return self.work / "stores"
+
+    def times(self, block: int) -> range:
+        """The times of a block."""
+        start = block * self.times_per_file
+        return range(start, min(start + self.times_per_file, self.n_times))
+
+    @property
+    def blocks(self) -> range:
+        """The numbers of all blocks."""
+        return range(-(-self.n_times // self.times_per_file))
+
+    def record(self, block: int) -> Path:
+        """The file that says that a block is complete, with the hash of each row of each store."""
+        return self.work / f"block-{block:05d}.json"
 
 
-def _coarsen(dataset: xr.Dataset, config: DataConfig, names: list[str]) -> xr.Dataset:
-    """Means over blocks of cells, weighted by wet area; a block is wet where at least half of its area is."""
-    grid = Grid.from_dataset(dataset)
-    dataset = dataset.assign(areacello=(("lat", "lon"), grid.area))
-    if config.coarsen == 1:
-        return dataset
-    factor = {"lat": config.coarsen, "lon": config.coarsen}
-    if any(dataset.sizes[dimension] % config.coarsen for dimension in factor):
-        raise UserError(f"data.coarsen: {config.coarsen} does not divide the grid of {config.source}, {grid.shape}")
-
-    def total(array: xr.DataArray) -> xr.DataArray:
-        return array.coarsen(factor).sum()
-
-    area = total(dataset["areacello"])
-    variables: dict[str, xr.DataArray] = {}
-    for level in {0, *config.levels}:
-        weight = dataset["areacello"] * dataset[f"mask_{level}"]
-        wet = total(weight) >= 0.5 * area
-        variables[f"mask_{level}"] = wet
-        for name in names:
-            if _level_of(name) == level:
-                mean = total(dataset[name].fillna(0.0) * weight) / total(weight).where(wet)
-                variables[name] = mean.astype("float32")
-    return xr.Dataset(variables).assign(areacello=area, dz=dataset["dz"]).assign_coords(lev=dataset["lev"])
+def _prepared_part(config: DataConfig) -> dict[str, Any]:
+    """What of the configuration a prepared store depends on; `dvc.yaml` lists the same."""
+    return {name: value for name, value in config.dump().items() if name != "statistics"}
 
 
-def _level_of(name: str) -> int:
-    suffix = name.rpartition("_")[2]
-    return int(suffix) if suffix.isdigit() else 0
+def _from_anywhere(config: DataConfig) -> DataConfig:
+    """With a source that workers find from any working directory."""
+    return config if "://" in config.source else config.replace(source=str(Path(config.source).absolute()))
 
 
-def _rows(dataset: xr.Dataset, chosen: tuple[Channel, ...], mask: np.ndarray, times_per_block: int) -> da.Array:
-    """All wet cells as one lazy array [time, cell], in blocks that are files of the store."""
-    parts = []
-    for channel, wet in zip(chosen, mask, strict=True):
-        field = dataset[channel.name].transpose("time", "lat", "lon").data.astype("float32")
-        parts.append(field.reshape(field.shape[0], -1)[:, np.flatnonzero(wet)])
-    rows: da.Array = da.concatenate(parts, axis=1).rechunk((times_per_block, -1))
-    return rows
+def _begin(config: DataConfig, work: Path, times_per_file: int | None) -> _Job:
+    """The job of a work folder as it was left, or a new one with empty stores."""
+    begun = work / "begun.json"
+    if begun.is_file():
+        return _Job(config, work, **json.loads(begun.read_text()))
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    dataset = select(config)
+    n_times = dataset.sizes["time"]
+    for resolution in sorted(resolutions(dataset, config)[1:], key=lambda r: r.factor):
+        # The finest first, whose files are the largest: a block is one file of each store.
+        path = store_path(work / "stores", resolution.factor)
+        times_per_file = _create(config, resolution, dataset["time"], path, times_per_file)
+    assert times_per_file is not None
+    _write_durably(begun, json.dumps({"times_per_file": times_per_file, "n_times": n_times}))
+    return _Job(config, work, times_per_file, n_times)
 
 
-def _write_block(
-    block: np.ndarray, path: Path, start: int, offsets: np.ndarray, names: list[str], time: np.ndarray
-) -> str:
-    """Write the rows of one file and return their hash."""
-    missing = ~np.isfinite(block)
-    if missing.any():
-        step, cell = np.argwhere(missing)[0]
-        name = names[int(np.searchsorted(offsets, cell, side="right")) - 1]
-        raise UserError(
-            f"data.source: {name} has no value at {time[start + step]} in {int(missing[step].sum())} cell(s) that the "
-            "mask of its level calls wet; mend the store or its mask"
-        )
-    zarr.open_group(path, mode="a")["rows"][start : start + len(block)] = block  # type: ignore[index]
-    return hashlib.sha256(block.tobytes()).hexdigest()
+@lru_cache(maxsize=1)
+def _open_reader(job: _Job) -> BlockReader:
+    """One for all blocks that a process works on."""
+    dataset = select(job.config)
+    source, *wanted = resolutions(dataset, job.config)
+    means = {
+        c.name: kept_seasonal_mean(dataset, c, job.config, job.work / f"{c.name}.npy")
+        for c in derived(job.config, dataset)
+    }
+    channels = job.config.prognostic_channels + job.config.forcing_channels
+    return BlockReader(dataset, channels, source, wanted, season_of(dataset), means)
 
 
-def _describe(dataset: xr.Dataset, chosen: tuple[Channel, ...], mask: np.ndarray) -> list[object]:
+def _fill(job: _Job, resources: Resources) -> None:
+    """Do the blocks that are not done."""
+    dataset = select(job.config)
+    if derived(job.config, dataset):
+        require_room(resources, seasonal_mean_bytes(dataset), "the mean season of a field")
+    reader = _open_reader(job)
+    todo = [block for block in job.blocks if not _is_complete(job, block)]
+    n_done = job.n_times - sum(len(job.times(block)) for block in todo)
+    if n_done:
+        print(f"continuing behind {n_done} of {job.n_times} times", flush=True)
+    at_once = len(job.times(0))
+    held = reader.bytes_of(at_once) + _writing_bytes(at_once, reader)
+    what = f"one block of {at_once} times, a file of the store"
+    with (
+        open_pool(resources, held, what) as pool,
+        tqdm(total=job.n_times, initial=n_done, unit="time", desc="prepare", disable=None) as bar,
+    ):
+        for n in pool.map(partial(_prepare_block, job), todo):
+            bar.update(n)
+
+
+def _prepare_block(job: _Job, block: int) -> int:
+    """Write a block into all stores, record it, and return its number of times."""
+    reader, times = _open_reader(job), job.times(block)
+    record = {}
+    for resolution, rows in zip(reader.resolutions, reader.read(times.start, times.stop), strict=True):
+        file = _write_rows(store_path(job.stores, resolution.factor), times, rows)
+        hashes = [hashlib.sha256(row).hexdigest() for row in rows]
+        record[str(resolution.factor)] = {
+            "file": file.relative_to(job.stores).as_posix(),
+            "bytes": file.stat().st_size,
+            "rows": hashes,
+        }
+    _write_durably(job.record(block), json.dumps(record))
+    return len(times)
+
+
+def _is_complete(job: _Job, block: int) -> bool:
+    """Whether a block was recorded and its files are what was recorded."""
+    if not job.record(block).is_file():
+        return False
+    files = [(job.stores / part["file"], part["bytes"]) for part in json.loads(job.record(block).read_text()).values()]
+    return all(path.is_file() and path.stat().st_size == size for path, size in files)
+
+
+def _finish(job: _Job, folder: Path) -> None:
+    """Seal all stores and put their folder into its place."""
+    reader = _open_reader(job)
+    records = [json.loads(job.record(block).read_text()) for block in job.blocks]
+    for resolution in reader.resolutions:
+        rows = chain.from_iterable(record[str(resolution.factor)]["rows"] for record in records)
+        content = digest(list(rows), _describe(job.config, resolution, reader.time))
+        seal_store(store_path(job.stores, resolution.factor), content)
+    _open_reader.cache_clear()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        job.stores.replace(folder)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # Scratch is on another file system: a copy takes time, and half of one must not look like a store.
+        building = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(building, ignore_errors=True)
+        shutil.copytree(job.stores, building)
+        building.replace(folder)
+
+
+def _describe(config: DataConfig, resolution: Resolution, time: np.ndarray) -> list[object]:
     """What tells one store from another beside its rows."""
-    coordinates = [dataset[name].values.tolist() for name in ("lat", "lon", "lev", "dz")]
-    times = [str(t) for t in dataset["time"].values]
-    return [[c.name for c in chosen], hashlib.sha256(mask.tobytes()).hexdigest(), coordinates, times]
+    channels, grid = config.prognostic_channels + config.forcing_channels, resolution.grid
+    coordinates = [values.tolist() for values in (grid.lat, grid.lon, grid.lev, grid.thickness)]
+    weights = [] if grid.ocean_fraction is None else [hashlib.sha256(grid.ocean_fraction.tobytes()).hexdigest()]
+    mask = hashlib.sha256(_mask(config, resolution).tobytes()).hexdigest()
+    return [[c.name for c in channels], mask, coordinates, [str(t) for t in time], *weights]
+
+
+def _mask(config: DataConfig, resolution: Resolution) -> np.ndarray:
+    """The wet cells of each channel, [channel, lat, lon], bool."""
+    channels = config.prognostic_channels + config.forcing_channels
+    return resolution.wet[[c.mask_level for c in channels]]
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """A small file that is there as a whole or not at all, whatever is killed when."""
+    building = path.with_name(path.name + ".partial")
+    building.write_text(text)
+    fsync(building)
+    os.replace(building, path)
+    fsync(path.parent)
+
+
+# The store's format: all that is known of it here.
+
+
+def _create(
+    config: DataConfig, resolution: Resolution, time: xr.DataArray, path: Path, times_per_file: int | None
+) -> int:
+    """Make an empty store and return how many times a file of it holds."""
+    mask = xr.DataArray(_mask(config, resolution), dims=("channel", "lat", "lon"))
+    rows = create_store(
+        path, config.prognostic_channels, config.forcing_channels, mask, time, resolution.grid, times_per_file
+    )
+    assert rows.shards is not None
+    return int(rows.shards[0])
+
+
+def _write_rows(path: Path, times: range, rows: np.ndarray) -> Path:
+    """Write the rows of one file, have it on the disk, and return where it is."""
+    array = zarr.open_array(path, path="rows", mode="r+")
+    array[times.start : times.stop] = rows
+    assert array.shards is not None
+    file = path / "rows" / array.metadata.encode_chunk_key((times.start // array.shards[0], 0))
+    fsync(file)
+    fsync(file.parent)
+    return file
+
+
+def _writing_bytes(times: int, reader: BlockReader) -> int:
+    """An upper bound of what writing a file takes beside its rows: their encoded form, by parts and as a whole."""
+    return 2 * 4 * times * max(int(ends[-1]) for ends in reader.ends)

@@ -21,8 +21,10 @@ _BY_DEPTH = re.compile(r"(?P<name>.+)_lev_(?P<depth>\d+(?:_\d+)?)")
 _DIMENSIONS = {"y": "lat", "x": "lon", "latitude": "lat", "longitude": "lon"}
 
 
-def open_source(path: str) -> xr.Dataset:
-    """Open a source lazily (dask arrays in the store's own chunks).
+def open_source(path: str, keep_stacked: bool = False) -> xr.Dataset:
+    """Open a source lazily: arrays that read what is asked of them, at the speed of Zarr, and know no dask.
+
+    With `keep_stacked`, a variable that holds all levels stays beside those of its levels: its chunks may hold several.
 
     Raises
     ------
@@ -30,7 +32,7 @@ def open_source(path: str) -> xr.Dataset:
         If there is nothing at `path`, it is no Zarr store, or it lacks what every layout has.
     """
     dataset = _to_canonical_dims(_open_zarr(path), path)
-    dataset = _split_levels(_rename_depths(dataset, path))
+    dataset = _split_levels(_rename_depths(dataset, path), keep_stacked)
     return _with_masks(dataset, path)
 
 
@@ -41,7 +43,7 @@ def _open_zarr(path: str) -> xr.Dataset:
     store = ZipStore(path, mode="r") if path.endswith(".zip") else path
     times = xr.coders.CFDatetimeCoder(use_cftime=True)
     try:
-        dataset: xr.Dataset = xr.open_zarr(store, chunks={}, decode_times=times)
+        dataset: xr.Dataset = xr.open_zarr(store, chunks=None, decode_times=times)
     except (zarr.errors.BaseZarrError, FileNotFoundError, ValueError, OSError) as error:
         raise UserError(f"data.source: {path} can't be opened as a Zarr store: {error}") from error
     return dataset
@@ -77,13 +79,13 @@ def _rename_depths(dataset: xr.Dataset, path: str) -> xr.Dataset:
     return dataset.rename(names)
 
 
-def _split_levels(dataset: xr.Dataset) -> xr.Dataset:
+def _split_levels(dataset: xr.Dataset, keep_stacked: bool) -> xr.Dataset:
     """Variables along `lev` become one variable per level."""
     stacked = [name for name, variable in dataset.data_vars.items() if {"time", "lev"} <= set(variable.dims)]
     levels = {
         f"{name}_{k}": dataset[name].isel(lev=k, drop=True) for name in stacked for k in range(dataset.sizes["lev"])
     }
-    return dataset.drop_vars(stacked).assign(levels)
+    return (dataset if keep_stacked else dataset.drop_vars(stacked)).assign(levels)
 
 
 def _with_masks(dataset: xr.Dataset, path: str) -> xr.Dataset:

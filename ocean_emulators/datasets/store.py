@@ -112,8 +112,12 @@ def create_store(
     mask: xr.DataArray,
     time: xr.DataArray,
     grid: Grid,
+    times_per_file: int | None = None,
 ) -> zarr.Array[Any]:
-    """Make an empty store and return its `rows` array, to be filled shard by shard and then sealed."""
+    """Make an empty store and return its `rows` array, to be filled shard by shard and then sealed.
+
+    A file holds as many times as makes files of a good size, if `times_per_file` does not say.
+    """
     described = grid.to_dataset().assign(mask=(("channel", "lat", "lon"), mask.values)).assign_coords(time=time)
     described.attrs = {
         "title": "Wet cells of an ocean model's output, packed for training",
@@ -128,7 +132,7 @@ def create_store(
         "rows",
         shape=(n_times, n_cells),
         chunks=(1, n_cells),
-        shards=(_times_per_file(n_times, n_cells), n_cells),
+        shards=(times_per_file or _times_per_file(n_times, n_cells), n_cells),
         dtype="float32",
         compressors=BloscCodec(cname="lz4", shuffle="shuffle", typesize=4),
         dimension_names=("time", "cell"),
