@@ -1,11 +1,19 @@
 """Preparation: no value changes its place, and what can't be prepared is refused and leaves the old store."""
 
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from zarr.storage import LocalStore
 
 from ocean_emulators.aggregator.sums import WeightedSums
@@ -15,10 +23,13 @@ from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.preparation import prepare, resolutions, select, store_path
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore, open_store
+from ocean_emulators.datasets.workers import Resources
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.grid import cell_area
 from ocean_emulators.ocean.regions import SCORE_REGIONS
 from tests import tiny
+
+ROOT = Path(__file__).parents[1]
 
 
 def config(source: Path, **changes: Any) -> DataConfig:
@@ -175,7 +186,7 @@ def test_each_chunk_of_the_source_is_read_once(
 
     monkeypatch.setattr(LocalStore, "get", counted)
     data = config(path, coarsen=factors, prognostic=["thetao", "zos"], forcing=["hfds"])
-    prepare(data, tmp_path / "prepared", times_per_file=40)
+    prepare(data, tmp_path / "prepared", times_per_file=80)
     monkeypatch.undo()
     assert sorted(key for key in read if key in chunks) == sorted(chunks)
     rows = open_store(store_path(tmp_path / "prepared", 1)).rows(0, 219)
@@ -250,3 +261,126 @@ def test_a_missing_variable_and_a_hole_in_time_are_refused(tmp_path: Path) -> No
     holed = tiny.dataset().isel(time=[i for i in range(219) if i != 60])
     with pytest.raises(UserError, match=r"the time step is 5 days, but .* is followed by"):
         select(config(write(holed, tmp_path / "holed.zarr")))
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from ocean_emulators.config import parse
+from ocean_emulators.datasets.config import DataConfig
+from ocean_emulators.datasets.preparation import prepare
+from ocean_emulators.datasets.workers import Resources
+tree, folder, scratch = sys.argv[1:]
+data = parse(DataConfig, json.loads(tree), "child")
+prepare(data, Path(folder), Path(scratch), Resources(workers=2), times_per_file=8)
+"""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A preparation in another process, killed as often as one likes; then gone on with in this one."""
+
+    data: DataConfig
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "prepared"
+
+    @property
+    def scratch(self) -> Path:
+        return self.root / "scratch"
+
+    def done(self) -> list[Path]:
+        """The records of finished blocks."""
+        return sorted(self.scratch.glob("prepare-*/block-*.json"))
+
+    def kill(self, blocks: int, delay: float) -> None:
+        """Run until so many blocks are done, and some seconds more, then kill."""
+        arguments = [json.dumps(self.data.dump()), str(self.folder), str(self.scratch)]
+        child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL)
+        begun = self.scratch / "prepare.lock"
+        while not (begun.exists() and len(self.done()) >= blocks) and child.poll() is None:
+            time.sleep(0.001)
+        time.sleep(delay)
+        child.kill()
+        assert child.wait() in (0, -signal.SIGKILL)
+
+    def go_on(self) -> None:
+        prepare(self.data, self.folder, self.scratch, times_per_file=8)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a preparation makes that nothing interrupted."""
+    root = tmp_path_factory.mktemp("whole")
+    prepare(config(source, coarsen=[1, 2]), root / "prepared", times_per_file=8)
+    return content(root / "prepared")
+
+
+def test_killed_at_any_point_it_goes_on_and_ends_the_same(
+    source: Path, whole: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    interrupted = Interrupted(config(source, coarsen=[1, 2]), tmp_path)
+    interrupted.kill(0, rng.uniform(0, 0.3))
+    for blocks in np.sort(rng.integers(1, 25, 2)):
+        interrupted.kill(int(blocks), rng.uniform(0, 0.02))
+        assert not interrupted.folder.exists(), "half of a preparation is nowhere to be mistaken for a whole one"
+    finished = {}
+    for record in interrupted.done():
+        for part in json.loads(record.read_text()).values():
+            path = record.parent / "stores" / part["file"]
+            finished[interrupted.folder / part["file"]] = path.stat().st_mtime_ns
+    assert len(finished) >= 2
+    interrupted.go_on()
+    assert f"continuing behind {8 * (len(finished) // 2)} of 219 times" in capsys.readouterr().out
+    assert content(interrupted.folder) == whole
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "what was finished is not done again"
+    assert [p.name for p in interrupted.scratch.iterdir()] == ["prepare.lock"]
+
+
+def test_what_was_left_is_taken_only_if_it_is_whole_and_of_the_same_source(
+    source: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "source.zarr"
+    shutil.copytree(source, path)
+    interrupted = Interrupted(config(path, coarsen=[1, 2]), tmp_path)
+    interrupted.kill(10, 0)
+    files = [
+        record.parent / "stores" / part["file"]
+        for record in interrupted.done()
+        for part in json.loads(record.read_text()).values()
+    ]
+    files[0].unlink()
+    files[5].write_bytes(files[5].read_bytes()[:-1])
+    left = tmp_path / "left"
+    shutil.copytree(interrupted.scratch, left)
+    interrupted.go_on()
+    assert content(interrupted.folder) == whole
+
+    shutil.rmtree(interrupted.scratch)
+    shutil.copytree(left, interrupted.scratch)
+    group = zarr.open_group(path, mode="a")
+    group["zos"][:] = group["zos"][:] + 1  # type: ignore[operator, index]
+    interrupted.go_on()
+    prepare(interrupted.data, tmp_path / "anew", times_per_file=8)
+    assert content(interrupted.folder) == content(tmp_path / "anew") != whole
+
+
+def test_neither_workers_nor_scratch_elsewhere_change_a_byte(
+    source: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    resources = Resources(memory_gib=64, workers=3)
+    prepare(config(source, coarsen=[1, 2]), tmp_path / "a" / "prepared", tmp_path / "b", resources, "code", 8)
+    assert content(tmp_path / "a" / "prepared") == whole
+
+
+def test_a_block_that_does_not_fit_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"prepare.memory_gib: 0.01 GiB can't hold one block of 219 times, a file"):
+        prepare(config(source), tmp_path / "prepared", resources=Resources(memory_gib=0.01))
+    assert not (tmp_path / "prepared").exists()

@@ -324,9 +324,10 @@ def _create(
 def _write_rows(path: Path, times: range, rows: np.ndarray) -> Path:
     """Write the rows of one file, have it on the disk, and return where it is."""
     array = zarr.open_array(path, path="rows", mode="r+")
-    array[times.start : times.stop] = rows
     assert array.shards is not None
     file = path / "rows" / array.metadata.encode_chunk_key((times.start // array.shards[0], 0))
+    file.unlink(missing_ok=True)  # or Zarr would read what an interruption left of it
+    array[times.start : times.stop] = rows
     fsync(file)
     fsync(file.parent)
     return file
