@@ -16,6 +16,10 @@ _COPIES_READ = 3
 """A variable as it is decoded, as missing values are marked in it, and its wet cells."""
 
 
+class MissingValues(UserError):
+    """The source has no value in a cell that its mask calls wet."""
+
+
 class BlockReader:
     """The chosen channels of a canonical dataset as rows [time, cell] of float32, for each of several resolutions."""
 
@@ -57,8 +61,8 @@ class BlockReader:
 
         Raises
         ------
-        UserError
-            If a wet cell has no value, naming field, level, time and cell.
+        MissingValues
+            Naming field, level, time and cell.
         """
         rows = [np.empty((stop - start, int(ends[-1])), "f4") for ends in self.ends]
         for name, members in self.variables.items():
@@ -115,13 +119,13 @@ class BlockReader:
                 means = coarsen_field(field[times], self.wet_area[level], resolution.factor)
                 out[times, columns] = means.reshape(len(means), -1).take(cells[level], axis=1)
 
-    def _missing(self, index: int, own: np.ndarray, start: int) -> UserError:
+    def _missing(self, index: int, own: np.ndarray, start: int) -> MissingValues:
         channel, grid = self.channels[index], self.source.grid
         missing = ~np.isfinite(own)
         step, cell = np.argwhere(missing)[0]
         i, j = divmod(int(self.own_cells[channel.mask_level][cell]), grid.shape[1])
         depth = "" if channel.level is None else f" (level {channel.level}, {grid.lev[channel.level]:g} m)"
-        return UserError(
+        return MissingValues(
             f"data.source: {channel.name}{depth} has no value at {self.time[start + step]} in {int(missing[step].sum())} "
             f"cell(s) that the mask of its level calls wet, the first at index ({i}, {j}), {abs(grid.lat[i]):g}°"
             f"{'N' if grid.lat[i] >= 0 else 'S'} {grid.lon[j]:g}°E; mend the store or its mask"

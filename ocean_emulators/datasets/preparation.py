@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain
@@ -18,12 +20,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ocean_emulators.config.base import did_you_mean, digest
 from ocean_emulators.datasets.anomalies import derived, kept_seasonal_mean, season_of, seasonal_mean_bytes
-from ocean_emulators.datasets.blocks import BlockReader
+from ocean_emulators.datasets.blocks import BlockReader, MissingValues
 from ocean_emulators.datasets.coarsening import Resolution, coarsen_resolution, require_fractions
 from ocean_emulators.datasets.config import DataConfig, Period
 from ocean_emulators.datasets.sources import open_source
@@ -67,12 +69,12 @@ def prepare(
     scratch.mkdir(parents=True, exist_ok=True)
     key = digest(_prepared_part(config), source_identity(config.source), code, times_per_file)
     work = scratch.absolute() / f"prepare-{key}"
-    with FileLock(scratch / "prepare.lock"):
+    with _alone(scratch / "prepare.lock"):
         job = _begin(_from_anywhere(config), work, times_per_file)
         try:
             _fill(job, resources)
-        except UserError:
-            shutil.rmtree(work)  # another source or configuration, in which the mistake is mended, has another folder
+        except MissingValues:
+            shutil.rmtree(work)  # a source that is mended has another folder
             raise
         _finish(job, folder)
         shutil.rmtree(work)
@@ -171,6 +173,21 @@ class _Job:
     def record(self, block: int) -> Path:
         """The file that says that a block is complete, with the hash of each row of each store."""
         return self.work / f"block-{block:05d}.json"
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Not beside another preparation of the project: both might work in one folder, and would take twice the memory."""
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        print("waiting for another preparation to end", flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _prepared_part(config: DataConfig) -> dict[str, Any]:

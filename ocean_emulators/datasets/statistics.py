@@ -133,7 +133,7 @@ def compute_statistics(
         computed, depths = (mean, std), store.grid.lev
         mean = read_published(settings.published_means, "published_means", store.channels, depths, computed[0])
         std = read_published(settings.published_stds, "published_stds", store.channels, depths, computed[1])
-        _require_published(names, std, settings.published_stds)
+        _require_published(names, mean, std, settings)
         fingerprint += f":{digest(mean.tolist(), std.tolist())}"
     return Statistics(mean, std, change_std, _climatology(store, seasons, resources), names, fingerprint)
 
@@ -212,12 +212,16 @@ def _require_variation(names: tuple[str, ...], std: np.ndarray, change_std: np.n
             raise UserError(f"data: {name} does not vary over the training period; leave the field or level out")
 
 
-def _require_published(names: tuple[str, ...], std: np.ndarray, path: str) -> None:
-    for name, value in zip(names, std, strict=True):
-        if not (value > 0 and np.isfinite(value)):
+def _require_published(names: tuple[str, ...], mean: np.ndarray, std: np.ndarray, settings: StatisticsConfig) -> None:
+    usable = {"means": (mean, np.isfinite(mean)), "stds": (std, np.isfinite(std) & (std > 0))}
+    for what, (values, good) in usable.items():
+        if not good.all():
+            first = int(np.argmin(good))
+            setting = f"published_{what}"
             raise UserError(
-                f"data.statistics.published_stds: {path} has {value:g} for {name}, by which nothing can be divided; mend it, "
-                "leave the field or level out, or set published_means and published_stds to null to compute them"
+                f"data.statistics.{setting}: {getattr(settings, setting)} has {values[first]:g} for {names[first]}, by which "
+                "nothing can be normalised; mend it, leave the field or level out, or set published_means and "
+                "published_stds to null to compute them"
             )
 
 
