@@ -68,14 +68,14 @@ class Plan:
 
     experiment: Experiment
     grids: dict[int, tuple[int, int]]
-    """(lat, lon) of the resolution of each factor in `data.coarsen`; all that follows is of the first"""
+    """(lat, lon) by the factor in `data.coarsen`; what the plan says of the model is of the first"""
     step_days: float
     times: dict[str, int]
     """number of times in each period"""
     windows: dict[str, int]
     """number of training windows, validation windows, forecast starts, and steps of the free run"""
     wet_cells: dict[int, int]
-    """of all channels together, by resolution"""
+    """of all channels together, by the factor in `data.coarsen`"""
     n_parameters: int
     in_channels: int
     out_channels: int

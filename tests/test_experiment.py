@@ -58,6 +58,14 @@ def test_the_plan_knows_the_length_of_the_free_run(source: Path, store: PackedSt
     assert make_plan(experiment).windows["free run steps"] == data.longest_rollout()
 
 
+def test_the_plan_is_of_the_first_resolution_and_names_all(source: Path) -> None:
+    plan = make_plan(changed(source, "data.coarsen=[2, 1]", "model.dilation=[1, 1]"))
+    assert plan.grids == {2: (8, 16), 1: (16, 32)}
+    assert plan.wet_cells[2] < plan.wet_cells[1] < 4 * plan.wet_cells[2]
+    with pytest.raises(UserError, match=r"data.coarsen: 3 does not divide the grid of the source, \(16, 32\)"):
+        make_plan(changed(source, "data.coarsen=[1, 3]"))
+
+
 def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
     plan = make_plan(experiment)
     context = OceanContext(9, 3, torch.ones(9, 16, 32, dtype=torch.bool), torch.ones(16), torch.ones(32), torch.ones(9))

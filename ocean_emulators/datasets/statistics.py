@@ -145,7 +145,7 @@ def _moments(store: PackedStore, times: range, resources: Resources) -> Moments:
     n_cells = int(cells.sum())
     task = partial(_moments_of_block, store.path.absolute(), store.fingerprint, times, shift)
     starts = range(times.start, times.stop, _TIMES_AT_ONCE)
-    held = 8 * 4 * n_cells + 2 * _bytes_read(n_cells)
+    held = 8 * 4 * n_cells + _bytes_of_reading(n_cells)
     with open_pool(resources, held, "the sums over one block of times") as pool:
         return reduce(add, tqdm(pool.map(task, starts), "moments", len(starts), unit="block", disable=None))
 
@@ -161,7 +161,7 @@ def _climatology(store: PackedStore, seasons: Sequence[np.ndarray], resources: R
     n_cells = int(store.cells_per_channel.sum())
     task = partial(_mean_of_times, store.path.absolute(), store.fingerprint)
     result_bytes = 4 * n_cells * len(seasons)
-    held = 8 * n_cells + 4 * n_cells + 2 * _bytes_read(n_cells)
+    held = 8 * n_cells + 4 * n_cells + _bytes_of_reading(n_cells)
     with open_pool(resources, held, "the climatology", kept=result_bytes) as pool:
         climatology = np.empty((len(seasons), n_cells), "f4")
         means = tqdm(pool.map(task, seasons), "climatology", len(seasons), unit="season", disable=None)
@@ -187,8 +187,9 @@ def _rows(store: PackedStore, times: Sequence[int] | np.ndarray) -> Iterable[np.
             yield from store.rows(first, min(first + at_once, int(run[-1]) + 1))
 
 
-def _bytes_read(n_cells: int) -> int:
-    return max(_BYTES_READ, 4 * n_cells)
+def _bytes_of_reading(n_cells: int) -> int:
+    """Rows as they are stored, decoded, put together, and the ones before that are still held."""
+    return 4 * max(_BYTES_READ, 4 * n_cells)
 
 
 @lru_cache(maxsize=2)

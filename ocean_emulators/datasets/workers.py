@@ -1,14 +1,13 @@
 """Runs a function over many pieces of work, with no more of them in memory than a stated limit allows."""
 
 import os
-import resource
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+import psutil
 from pydantic import Field
 
 from ocean_emulators.config import Config
@@ -116,9 +115,8 @@ def _cluster(address: str, fitting: int) -> Iterator[Pool]:
 
 
 def _resident_bytes() -> int:
-    """The most memory that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
+    """The memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def fsync(path: str | os.PathLike[str]) -> None:
