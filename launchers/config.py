@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ocean_emulators.config import Config, load_yaml, parse
+from ocean_emulators.datasets.workers import Resources
 from ocean_emulators.runtime import Runtime
 
 VARIABLE = "OCEAN_EMULATORS_LAUNCH"
@@ -16,6 +17,8 @@ class LaunchConfig(Config):
     """inline: in this process"""
     runtime: Runtime = Runtime()
     """how to use the machine"""
+    prepare: Resources = Resources()
+    """what preparing data and taking their statistics may use"""
 
 
 def load_launch_config() -> LaunchConfig:

@@ -61,9 +61,11 @@ def describe(plan: Plan) -> str:
     data, model = plan.experiment.data, plan.experiment.model
     prognostic, forcing = data.prognostic_channels, data.forcing_channels
     needs = model.requirements
+    grids = [f"{lat} × {lon}, {plan.wet_cells[factor]:,} wet cells" for factor, (lat, lon) in plan.grids.items()]
     lines = {
         "source": f"{data.source}, every {plan.step_days:g} days",
-        "grid": f"{plan.grid_shape[0]} × {plan.grid_shape[1]}, {len(data.levels)} levels, {plan.wet_cells:,} wet cells",
+        "grid": f"{len(data.levels)} levels, {grids[0]}",
+        **({"also": "; ".join(grids[1:])} if grids[1:] else {}),
         "predicted": f"{len(prognostic)} channels: {', '.join(data.prognostic)}",
         "forcing": f"{len(forcing)} channels: {', '.join(data.forcing) or 'none'}",
         "one call": f"{needs.input_states} state(s) and forcing at {list(needs.forcing_times)} -> "

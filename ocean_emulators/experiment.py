@@ -11,7 +11,7 @@ from ocean_emulators.comparison import ComparisonConfig
 from ocean_emulators.config import Config, load_yaml, parse
 from ocean_emulators.config.base import did_you_mean
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation import select
+from ocean_emulators.datasets.preparation import resolutions, select
 from ocean_emulators.errors import UserError
 from ocean_emulators.eval import EvaluationConfig
 from ocean_emulators.models.base import OceanContext
@@ -67,7 +67,8 @@ class Plan:
     """What an experiment will do, known from the source's metadata before any work."""
 
     experiment: Experiment
-    grid_shape: tuple[int, int]
+    grids: dict[int, tuple[int, int]]
+    """(lat, lon) by the factor in `data.coarsen`; what the plan says of the model is of the first"""
     step_days: float
     times: dict[str, int]
     """number of times in each period"""
@@ -75,7 +76,8 @@ class Plan:
     """number of steps in each period that a leap day makes one day longer"""
     windows: dict[str, int]
     """number of training windows, validation windows, forecast starts, and steps of the free run"""
-    wet_cells: int
+    wet_cells: dict[int, int]
+    """of all channels together, by the factor in `data.coarsen`"""
     n_parameters: int
     in_channels: int
     out_channels: int
@@ -92,22 +94,22 @@ def make_plan(experiment: Experiment) -> Plan:
         For a source, period, grid or rollout that can't work.
     """
     dataset = select(experiment.data)
-    shape = dataset.sizes["lat"], dataset.sizes["lon"]
+    prepared = resolutions(dataset, experiment.data)[1:]
+    shape = prepared[0].grid.shape
     time = dataset["time"].values
     times, windows = times_of_periods(experiment, time), count_windows(experiment, time)
     prognostic, forcing = experiment.data.prognostic_channels, experiment.data.forcing_channels
-    masks = {k: dataset[f"mask_{k}"].values for k in {c.mask_level for c in prognostic + forcing}}
     with torch.device("meta"):
         mask = torch.ones(len(prognostic), *shape, dtype=torch.bool)
         lat, lon = (torch.ones(n) for n in shape)
         ocean = OceanContext(len(prognostic), len(forcing), mask, lat, lon, torch.ones(len(prognostic)))
         model = experiment.model.build(ocean)
-    wet = int(sum(masks[c.mask_level].sum() for c in prognostic + forcing))
+    wet = {r.factor: int(sum(r.wet[c.mask_level].sum() for c in prognostic + forcing)) for r in prepared}
     n_parameters = sum(p.numel() for p in model.parameters())
     activations = experiment.model.activations_per_cell(model.in_channels) * shape[0] * shape[1] * _BYTES
     gib = 2.0**30
     memory = {
-        "data held in memory": _BYTES * wet * (times["train"] + times["validation"]) / gib,
+        "data held in memory": _BYTES * wet[prepared[0].factor] * (times["train"] + times["validation"]) / gib,
         "training": (
             experiment.train.batch_size * max(experiment.train.rollout_calls) * activations + 5 * _BYTES * n_parameters
         )
@@ -115,7 +117,7 @@ def make_plan(experiment: Experiment) -> Plan:
     }
     return Plan(
         experiment=experiment,
-        grid_shape=shape,
+        grids={r.factor: r.grid.shape for r in prepared},
         step_days=calendar.step_days(time),
         times=times,
         gaps={name: len(calendar.leap_gaps(time[inside])) for name, inside in _inside(experiment, time).items()},

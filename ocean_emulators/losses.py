@@ -16,12 +16,15 @@ class LossConfig(Config):
     unit: Literal["state", "change"] = "change"
     """what errors are divided by: each channel's standard deviation, or that of its change over one step"""
     area_weighted: bool = False
-    """weigh cells by their area instead of equally"""
+    """weigh cells by their wet area instead of equally"""
     field_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """factors on the loss of some fields, by field name, such as {thetao: 2.0}; others have 1"""
 
     def build(self, ocean: OceanContext, field_names: list[str], area: Tensor) -> "MaskedLoss":
-        """The loss for an ocean; `field_names` [channel] are the fields of its channels, `area` is [lat, lon]."""
+        """The loss for an ocean; `field_names` [channel] are the fields of its channels.
+
+        `area` is the wet area of their cells, [channel, lat, lon], or [lat, lon] where it is the same for all.
+        """
         scale = ocean.change_scale if self.unit == "change" else torch.ones_like(ocean.change_scale)
         weight = torch.tensor([self.field_weights.get(name, 1.0) for name in field_names])
         cells = ocean.mask.float() * (area.float() if self.area_weighted else 1.0)

@@ -9,7 +9,7 @@ import pytest
 os.environ["OCEAN_EMULATORS_TRACKER"] = "none"
 
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.preparation import prepare
+from ocean_emulators.datasets.preparation import prepare, store_path
 from ocean_emulators.datasets.statistics import Statistics, compute_statistics
 from ocean_emulators.datasets.store import PackedStore, open_store
 from ocean_emulators.experiment import Experiment
@@ -31,9 +31,9 @@ def experiment(source: Path) -> Experiment:
 @pytest.fixture(scope="session")
 def store(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> PackedStore:
     """The tiny ocean, prepared."""
-    path = tmp_path_factory.mktemp("prepared") / "ocean.zarr"
-    prepare(experiment.data, path)
-    return open_store(path)
+    folder = tmp_path_factory.mktemp("data") / "prepared"
+    prepare(experiment.data, folder)
+    return open_store(store_path(folder, 1))
 
 
 @pytest.fixture(scope="session")

@@ -44,8 +44,8 @@ def test_the_plan_counts_what_the_data_give(
     data = InferenceDataset(rows, periods.test, "test", needs)
     assert plan.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
     assert plan.step_days == 5
-    assert plan.grid_shape == store.grid.shape
-    assert plan.wet_cells == store.mask.sum()
+    assert plan.grids == {1: store.grid.shape}
+    assert plan.wet_cells == {1: store.mask.sum()}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,14 @@ def test_the_plan_knows_the_length_of_the_free_run(
     rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "none")
     data = InferenceDataset(rows, period, "test", experiment.model.requirements)
     assert make_plan(experiment).windows["free run steps"] == data.longest_rollout()
+
+
+def test_the_plan_is_of_the_first_resolution_and_names_all(source: Path) -> None:
+    plan = make_plan(changed(source, "data.coarsen=[2, 1]", "model.dilation=[1, 1]"))
+    assert plan.grids == {2: (8, 16), 1: (16, 32)}
+    assert plan.wet_cells[2] < plan.wet_cells[1] < 4 * plan.wet_cells[2]
+    with pytest.raises(UserError, match=r"data.coarsen: 3 does not divide the grid of the source, \(16, 32\)"):
+        make_plan(changed(source, "data.coarsen=[1, 3]"))
 
 
 def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:

@@ -1,15 +1,28 @@
 """Statistics equal what numpy makes of the dense fields."""
 
+from functools import reduce
+from itertools import pairwise
+from operator import add
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.config import DataConfig, Period
-from ocean_emulators.datasets.preparation import prepare
-from ocean_emulators.datasets.statistics import Statistics, compute_statistics, read_statistics, write_statistics
+from ocean_emulators.datasets.config import DataConfig, Period, StatisticsConfig
+from ocean_emulators.datasets.preparation import prepare, store_path
+from ocean_emulators.datasets.statistics import (
+    Moments,
+    Statistics,
+    compute_statistics,
+    read_statistics,
+    write_statistics,
+)
 from ocean_emulators.datasets.store import PackedStore, open_store
+from ocean_emulators.datasets.workers import Resources
 from ocean_emulators.errors import UserError
 from tests import tiny
 
@@ -33,7 +46,7 @@ def test_other_periods_do_not_matter(tmp_path: Path, statistics: Statistics, exp
         dataset[name][146:] *= 3
     dataset.to_zarr(tmp_path / "s.zarr", zarr_format=2)
     prepare(experiment_data.replace(source=str(tmp_path / "s.zarr")), tmp_path / "packed")
-    changed = compute_statistics(open_store(tmp_path / "packed"), experiment_data.periods.train)
+    changed = compute_statistics(open_store(store_path(tmp_path / "packed", 1)), experiment_data.periods.train)
     for name in ("mean", "std", "change_std", "climatology"):
         assert np.array_equal(getattr(changed, name), getattr(statistics, name))
     assert changed.fingerprint != statistics.fingerprint
@@ -55,7 +68,73 @@ def test_a_field_that_does_not_vary_is_refused(tmp_path: Path, experiment_data: 
     dataset.to_zarr(tmp_path / "s.zarr", zarr_format=2)
     prepare(experiment_data.replace(source=str(tmp_path / "s.zarr")), tmp_path / "packed")
     with pytest.raises(UserError, match="data: zos does not vary over the training period"):
-        compute_statistics(open_store(tmp_path / "packed"), experiment_data.periods.train)
+        compute_statistics(open_store(store_path(tmp_path / "packed", 1)), experiment_data.periods.train)
+
+
+def rows_with_gaps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    cells = draw(arrays.arrays(int, draw(st.integers(1, 3)), elements=st.integers(1, 4)))
+    shape = (draw(st.integers(1, 9)), int(cells.sum()))
+    mean = draw(st.sampled_from([0.0, 35.0, 1e4]))
+    rows = draw(arrays.arrays("f4", shape, elements=st.floats(-1, 1, width=32)))
+    return (mean + rows).astype("f4"), cells
+
+
+@given(st.data())
+def test_moments_of_parts_add_up_to_those_of_the_whole(data: st.DataObject) -> None:
+    rows, cells = data.draw(st.composite(rows_with_gaps)())
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(rows) - 1)))) if len(rows) > 1 else []
+    shift = np.array([part.mean() for part in np.split(rows[0].astype("f8"), np.cumsum(cells)[:-1])])
+    whole = Moments.of(rows, None, shift, cells)
+    parts = [
+        Moments.of(rows[first:last], rows[first - 1] if first else None, shift, cells)
+        for first, last in pairwise([0, *cuts, len(rows)])
+    ]
+    total = reduce(add, parts)
+    assert (total.n_times, total.n_changes) == (whole.n_times, whole.n_changes) == (len(rows), len(rows) - 1)
+    assert np.allclose(total.sums, whole.sums, rtol=1e-12, atol=1e-12)
+    exact = np.split(rows.astype("f8"), np.cumsum(cells)[:-1], axis=1)
+    mean, std, change_std = total.summary()
+    assert np.allclose(mean, [x.mean() for x in exact], rtol=1e-12)
+    assert np.allclose(std, [x.std() for x in exact], rtol=1e-6, atol=1e-6)
+    changes = [np.diff(x, axis=0).std() if len(x) > 1 else 0 for x in exact]
+    assert np.allclose(change_std, changes, rtol=1e-6, atol=1e-6)
+
+
+def test_small_variance_beside_a_large_mean_survives() -> None:
+    rng = np.random.default_rng(0)
+    rows = (2**13 + rng.integers(-4, 5, (500, 40)) / 2**10).astype("f4")
+    before_one_pass = np.sqrt((rows**2).mean() - rows.mean() ** 2)
+    moments = Moments.of(rows, None, rows[0].astype("f8").mean(keepdims=True), np.array([40]))
+    std = rows.astype("f8").std()
+    assert moments.summary()[1][0] == pytest.approx(std, rel=1e-9)
+    assert before_one_pass != pytest.approx(std, rel=0.5)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_do_not_change_a_bit(workers: int, store: PackedStore, statistics: Statistics) -> None:
+    train = Period(start="2000-01-01", end="2001-12-31")
+    again = compute_statistics(store, train, StatisticsConfig(), Resources(memory_gib=64, workers=workers))
+    for name in ("mean", "std", "change_std", "climatology"):
+        assert np.array_equal(getattr(again, name), getattr(statistics, name))
+
+
+def test_all_times_can_be_taken_but_the_climatology_stays_of_the_training_period(
+    store: PackedStore, statistics: Statistics, experiment_data: DataConfig
+) -> None:
+    everything = compute_statistics(store, experiment_data.periods.train, StatisticsConfig(period="all"))
+    values = tiny.dataset()["zos"].values[:, tiny.dataset()["mask_0"].values].astype("f8")
+    zos = everything.names.index("zos")
+    assert everything.mean[zos] == pytest.approx(values.mean(), rel=1e-9)
+    assert everything.std[zos] == pytest.approx(values.std(), rel=1e-6)
+    assert everything.change_std[zos] == pytest.approx(np.diff(values, axis=0).std(), rel=1e-6)
+    assert np.array_equal(everything.climatology, statistics.climatology)
+    assert everything.fingerprint != statistics.fingerprint
+
+
+def test_what_does_not_fit_is_refused(store: PackedStore, experiment_data: DataConfig) -> None:
+    small = Resources(memory_gib=0.01)
+    with pytest.raises(UserError, match=r"prepare.memory_gib: 0.01 GiB can't hold the sums over one block"):
+        compute_statistics(store, experiment_data.periods.train, StatisticsConfig(), small)
 
 
 def test_what_is_written_is_read(statistics: Statistics, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ MOMENTS = (
 
 
 class WeightedSums:
-    """Sums over the wet cells of regions, weighted by area, for rows of prognostic cells.
+    """Sums over the wet cells of regions, weighted by their wet area, for rows of prognostic cells.
 
     One product with a sparse matrix [region × channel, cell] does the sums of all regions, channels and moments at once.
     """
@@ -38,7 +38,10 @@ class WeightedSums:
         n_cells, n_channels = packing.n_prognostic_cells, len(self.channels)
         channel = packing.channel_of_cell[:n_cells]
         place = packing.wet_cell % (grid.area.size)
-        area = torch.as_tensor(grid.area.reshape(-1), device=device)[place]
+        levels = sorted({c.mask_level for c in self.channels})
+        wet_area = torch.as_tensor(np.stack([grid.wet_area(k).reshape(-1) for k in levels]), device=device)
+        row = torch.tensor([levels.index(c.mask_level) for c in self.channels], device=device)
+        area = wet_area[row[channel], place]
         rows, columns = [], []
         for r, region in enumerate(self.regions):
             inside = torch.as_tensor(region.mask(grid).reshape(-1), device=device)[place]

@@ -1,100 +1,89 @@
-"""Forcing fields that a source does not hold: departures of another field from its mean by season of the year."""
+"""Anomalies that a source does not hold: departures of a field from its mean season."""
 
-import threading
-from typing import Any
+from pathlib import Path
 
-import dask
-import dask.array as da
 import numpy as np
 import xarray as xr
 
 from ocean_emulators.datasets.config import DataConfig
+from ocean_emulators.datasets.validation import read_block
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
+from ocean_emulators.ocean.fields import Channel
 
-_BLOCK_BYTES = 64 * 2**20
+_BYTES_AT_ONCE = 64 * 2**20
 
 
-def with_anomalies(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
-    """Add, lazily, the anomalies that are asked for and that the source (all its times) does not hold.
+def derived(config: DataConfig, dataset: xr.Dataset) -> tuple[Channel, ...]:
+    """The channels that are computed because the source lacks them."""
+    chosen = config.prognostic_channels + config.forcing_channels
+    return tuple(
+        c for c in chosen if c.name not in dataset and c.field.anomaly_of is not None and c.field.anomaly_of in dataset
+    )
+
+
+def season_of(dataset: xr.Dataset) -> np.ndarray:
+    """The bin of the year that each time falls into, [time]."""
+    time = dataset["time"].values
+    return calendar.season_bins(time, calendar.step_days(time))[0]
+
+
+def reference_seasons(time: np.ndarray, channel: Channel, config: DataConfig) -> tuple[np.ndarray, np.ndarray, int]:
+    """Which times of the source [time] the mean season is made of, `data.anomaly_period`: their numbers, bins, all bins.
 
     Raises
     ------
     UserError
-        If the times that the mean is made of leave out a season.
+        If they leave a bin of the year without data.
     """
-    time = dataset["time"].values
-    for forcing in config.forcing_channels:
-        base = forcing.field.anomaly_of
-        if base is None or forcing.name in dataset:
-            continue
-        train = config.periods.train
-        inside = calendar.within(time, train.start, train.end) | (config.anomaly_period == "all")
-        bins, _ = calendar.season_bins(time, calendar.step_days(time[inside]))
-        absent = ~np.isin(bins, bins[inside])
-        if absent.any():
-            raise UserError(
-                f"data.anomaly_period: {forcing.name} is the departure from {base}'s mean by season, but the training "
-                f"period has no time in the season of {time[absent][0]}; let it last a year, or take `all`"
-            )
-        dataset = dataset.assign(
-            {forcing.name: _departure(dataset[base].transpose("time", "lat", "lon"), bins, inside)}
+    train = config.periods.train
+    inside = calendar.within(time, train.start, train.end) | (config.anomaly_period == "all")
+    reference = np.flatnonzero(inside)
+    bins, n_bins = calendar.season_bins(time[reference], calendar.step_days(time[reference]))
+    empty = int((np.bincount(bins, minlength=n_bins) == 0).sum())
+    if empty:
+        raise UserError(
+            f"data.anomaly_period: {channel.name} is the departure of {channel.field.anomaly_of} from its mean season, but "
+            f"the training period, {train.start} to {train.end}, has no data in {empty} of {n_bins} seasons; "
+            "let it last a year, or take `all`"
         )
-    return dataset
+    return reference, bins, n_bins
 
 
-def _departure(field: xr.DataArray, bins: np.ndarray, inside: np.ndarray) -> xr.DataArray:
-    data: da.Array = field.data
-    first, last = np.flatnonzero(inside)[[0, -1]]  # times are in order, so that these hold all between them
-    mean = dask.delayed(SeasonalMean(data[first : last + 1], bins[inside]))()
-    by_time = da.from_array(bins[:, None, None], chunks=(data.chunks[0], 1, 1))
-    less = da.map_blocks(_subtract, data, by_time, mean=mean, dtype=data.dtype, meta=data._meta)
-    return field.copy(data=less)
+def seasonal_mean(dataset: xr.Dataset, channel: Channel, config: DataConfig) -> np.ndarray:
+    """Mean over the years in each bin of the year, [season, lat, lon], float32; `dataset` has all times of the source.
 
-
-def _subtract(values: np.ndarray, bins: np.ndarray, mean: np.ndarray, block_info: Any = None) -> np.ndarray:
-    if values.size == 0:
-        return values
-    (_, rows, columns) = block_info[0]["array-location"]
-    result: np.ndarray = values - mean[bins[:, 0, 0], slice(*rows), slice(*columns)]
-    return result
-
-
-class SeasonalMean:
-    """Mean of a field by season, taken when it is first asked for, and kept: parts of a dataset that are read one after
-    the other in one process share one pass over the times that the mean is made of.
-
-    Memory: one state of 8 bytes a cell for each season, beside a block of times.
+    Raises
+    ------
+    UserError
+        As `reference_seasons`, and where values can't be read.
     """
+    reference, bins, n_bins = reference_seasons(dataset["time"].values, channel, config)
+    name = str(channel.field.anomaly_of)
+    base = dataset[[name]].transpose("time", "lat", "lon")
+    total = np.zeros((n_bins, dataset.sizes["lat"], dataset.sizes["lon"]))
+    at_once = max(1, _BYTES_AT_ONCE // (4 * total[0].size))
+    for first in range(0, len(reference), at_once):
+        times = slice(reference[first], reference[first] + min(at_once, len(reference) - first))
+        block = read_block(base.isel(time=times), [name], f"data.source: {config.source}")[name].values
+        for season, state in zip(bins[first : first + at_once], block, strict=True):
+            total[season] += state
+    total /= np.bincount(bins, minlength=n_bins)[:, None, None]
+    return total.astype("f4")
 
-    def __init__(self, field: da.Array, bins: np.ndarray) -> None:
-        """`field` [time, lat, lon], lazy; `bins` [time], the season of each time."""
-        self.field, self.bins = field, bins
-        self._mean: np.ndarray | None = None
-        self._lock = threading.Lock()
 
-    def __call__(self) -> np.ndarray:
-        """[season, lat, lon], float32."""
-        with self._lock:
-            if self._mean is None:
-                self._mean = self._take()
-        return self._mean
+def seasonal_mean_bytes(dataset: xr.Dataset) -> int:
+    """The memory that `seasonal_mean` takes."""
+    n_bins = int(season_of(dataset).max()) + 1
+    return n_bins * dataset.sizes["lat"] * dataset.sizes["lon"] * (8 + 4) + 2 * _BYTES_AT_ONCE
 
-    def _take(self) -> np.ndarray:
-        n_times, *shape = self.field.shape
-        count = np.bincount(self.bins)
-        total = np.zeros((len(count), *shape))
-        stride = max(1, _BLOCK_BYTES // (4 * int(np.prod(shape))))
-        for start in range(0, n_times, stride):
-            # Not on the user's scheduler: this may run inside one of its tasks.
-            block = self.field[start : start + stride].compute(scheduler="threads")
-            for season, state in zip(self.bins[start : start + stride], block, strict=True):
-                total[season] += state
-        mean: np.ndarray = (total / np.maximum(count, 1)[:, None, None]).astype("f4")
-        return mean
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"field": self.field, "bins": self.bins}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+def kept_seasonal_mean(dataset: xr.Dataset, channel: Channel, config: DataConfig, path: Path) -> np.ndarray:
+    """`seasonal_mean`, taken once and kept in a file, of which only what is needed is read."""
+    if not path.is_file():
+        building = path.with_name(path.name + ".partial")
+        with building.open("wb") as file:
+            np.save(file, seasonal_mean(dataset, channel, config))
+        building.replace(path)
+    mean: np.ndarray = np.load(path, mmap_mode="r")
+    return mean

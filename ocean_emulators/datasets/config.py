@@ -1,6 +1,6 @@
-"""What is learnt from and predicted: source, fields, levels, periods."""
+"""What is learnt from and predicted: source, fields, levels, resolutions, periods, statistics."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -58,6 +58,23 @@ class Periods(Config):
         return Period(start=min(p.start for p in periods), end=max(p.end for p in periods))
 
 
+class StatisticsConfig(Config):
+    period: Literal["train", "all"] = "train"
+    """times that means and standard deviations are taken over: the training period, or all times of all periods (as the
+    published statistics are; validation and test are then not unseen); the climatology is of the training period always"""
+    published_means: str | None = None
+    """Zarr store with the mean of each field, which then replaces the computed one (OM4_means.zarr); null computes it.
+    Its content is no dependency that DVC knows: after a change of it, `dvc repro --force stats`"""
+    published_stds: str | None = None
+    """the same for standard deviations (OM4_stds.zarr); means and standard deviations come from the same place"""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "StatisticsConfig":
+        if (self.published_means is None) != (self.published_stds is None):
+            raise ValueError("give both published_means and published_stds, or neither: a pair belongs together")
+        return self
+
+
 class DataConfig(Config):
     source: str
     """Zarr store of the ocean model's output, a path relative to the project's root: a folder, one .zip file, or a pointer
@@ -68,13 +85,19 @@ class DataConfig(Config):
     """fields given to the model at every step, never predicted"""
     levels: tuple[int, ...] = Field(min_length=1)
     """depth levels to keep, counted from the surface (0)"""
-    coarsen: int = Field(1, ge=1)
-    """factor by which the grid is coarsened in both directions by area-weighted means over wet cells; 1 keeps it"""
+    coarsen: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
+    """factors by which the grid of the source is coarsened in both directions, by means over wet area; one prepared store
+    each; the first is the one that validation and rollouts use; 1 is the source's own grid"""
     anomaly_period: Literal["train", "all"] = "train"
     """what the seasonal mean behind hfds_anomalies is made from, where the source does not hold them: the training period,
     or all times of the source (as for the published weights, which so have seen the test period's forcing)"""
+    storage: Literal["float32", "float16", "bfloat16"] = "float32"
+    """how values are stored: as they are, or at half the size in units of each field's deviation from its mean, rounded to
+    11 (float16) or 8 (bfloat16) binary digits"""
     periods: Periods
     """training, validation and test periods; they may not overlap"""
+    statistics: StatisticsConfig = StatisticsConfig()
+    """what fields are normalised by"""
 
     @field_validator("source")
     @classmethod
@@ -96,6 +119,13 @@ class DataConfig(Config):
                 raise ValueError(f"{name!r} is a {role} field")
         if len(set(value)) < len(value):
             raise ValueError(f"a field is named twice: {', '.join(value)}")
+        return value
+
+    @field_validator("coarsen")
+    @classmethod
+    def _resolutions_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"found {list(value)}: expected each factor once")
         return value
 
     @field_validator("levels")

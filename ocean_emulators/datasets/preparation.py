@@ -1,73 +1,107 @@
-"""From a source to the packed training store: validate, derive, coarsen, keep the wet cells."""
+"""From a source to packed training stores, one per resolution: validate, derive, coarsen, keep the wet cells.
 
+The times are worked on in blocks, each one file of every store, and each read from the source once. Unfinished work stands in
+a folder that its configuration, source and code name: a preparation that was interrupted, however it was, goes on there.
+"""
+
+import errno
 import hashlib
+import json
+import os
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import dask
-import dask.array as da
 import numpy as np
 import xarray as xr
-import zarr
+from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from ocean_emulators.config.base import digest
-from ocean_emulators.datasets.anomalies import with_anomalies
+from ocean_emulators.datasets.anomalies import (
+    derived,
+    kept_seasonal_mean,
+    reference_seasons,
+    season_of,
+    seasonal_mean_bytes,
+)
+from ocean_emulators.datasets.blocks import BlockReader, MissingValues
+from ocean_emulators.datasets.coarsening import Resolution, coarsen_resolution, require_fractions
 from ocean_emulators.datasets.config import DataConfig, Period
 from ocean_emulators.datasets.location import require_unchanged
 from ocean_emulators.datasets.scaling import Scaling
 from ocean_emulators.datasets.sources import open_source
-from ocean_emulators.datasets.store import create_store, seal_store
+from ocean_emulators.datasets.store import create_store, seal_store, state_error, write_rows
 from ocean_emulators.datasets.validation import validate_metadata, validate_state, validate_steps
+from ocean_emulators.datasets.workers import Resources, fsync, open_pool, require_room
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
-from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.ocean.grid import Grid
 
+_IN_ONE_THREAD = Resources(workers=1)
+_SAMPLED_TIMES = 8
 
-def prepare(config: DataConfig, path: Path) -> None:
-    """Write the packed store of a source at `path`, replacing what is there.
 
-    The work is cut into files of the store and runs on dask's scheduler, threads or a cluster that the user has set.
+def store_path(folder: Path, factor: int) -> Path:
+    """The prepared store of one resolution, the source's grid coarsened by `factor`."""
+    return folder / f"x{factor}.zarr"
+
+
+def prepare(
+    config: DataConfig,
+    folder: Path,
+    scratch: Path | None = None,
+    resources: Resources = _IN_ONE_THREAD,
+    code: str = "",
+    times_per_file: int | None = None,
+) -> None:
+    """Write the packed stores of a source, `store_path(folder, factor)`, replacing the folder when all are complete.
+
+    Parameters
+    ----------
+    scratch: folder for unfinished work, by default the one that `folder` is in
+    code: what names the code's version: unfinished work of another one is not gone on with
+    times_per_file: in the stores; by default what makes files of a good size
 
     Raises
     ------
     UserError
-        If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet.
+        If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet; or if the
+        memory limit has no room for one file.
     """
+    scratch = folder.parent if scratch is None else scratch
+    scratch.mkdir(parents=True, exist_ok=True)
     require_unchanged(config.source)
-    dataset = select(config)
-    chosen = config.prognostic_channels + config.forcing_channels
-    mask = xr.concat([dataset[f"mask_{c.mask_level}"] for c in chosen], "channel").compute()
-    building = path.with_name(path.name + ".partial")
-    shutil.rmtree(building, ignore_errors=True)
-    grid = Grid.from_dataset(dataset)
-    scaling = Scaling.of("float32", np.empty(0), mask.values.sum((1, 2)))
-    target = create_store(
-        building, config.prognostic_channels, config.forcing_channels, mask, dataset["time"], grid, scaling
-    )
-    rows = _rows(dataset, chosen, mask.values, times_per_block=target.shards[0])  # type: ignore[index]
-    starts = np.cumsum([0, *rows.chunks[0][:-1]])
-    write = dask.delayed(_write_block)
-    offsets = np.cumsum([0, *mask.values.sum((1, 2))])
-    tasks = [
-        write(block, building, int(start), offsets, [c.name for c in chosen], dataset["time"].values)
-        for block, start in zip(rows.to_delayed().ravel(), starts, strict=True)
-    ]
-    digests = dask.compute(*tasks)
-    seal_store(building, digest(digests, _describe(dataset, chosen, mask.values)))
-    shutil.rmtree(path, ignore_errors=True)
-    building.replace(path)
+    key = digest(_prepared_part(config), source_identity(config.source), code, times_per_file)
+    work = scratch.absolute() / f"prepare-{key}"
+    with _alone(scratch / "prepare.lock"):
+        try:
+            job = _begin(_from_anywhere(config), work, times_per_file)
+            _fill(job, resources)
+            _finish(job, folder)
+            shutil.rmtree(work)
+        except MissingValues:
+            shutil.rmtree(work)  # a source that is mended has another folder
+            raise
+        finally:
+            _open_reader.cache_clear()
+            _open_selected.cache_clear()
 
 
 def select(config: DataConfig) -> xr.Dataset:
-    """The part of the source that an experiment uses, lazily: its fields, levels and times, derived and coarsened.
+    """The part of the source that an experiment uses, lazily: its times, on its own grid.
 
     Raises
     ------
     UserError
-        As `prepare`, save for values that are missing after the first time.
+        As `prepare`, save for memory and for values that are missing after the first time.
     """
-    return select_from(open_source(config.source), config)
+    return select_from(open_source(config.source, keep_stacked=True), config)
 
 
 def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
@@ -76,12 +110,31 @@ def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
     span = _span_of_periods(dataset["time"].values, config)
     validate_steps(dataset["time"].values[span], config)
     validate_state(dataset.isel(time=span.start), config)
-    dataset = with_anomalies(dataset, config)
-    names = [c.name for c in config.prognostic_channels + config.forcing_channels]
-    masks = [f"mask_{k}" for k in sorted({0, *config.levels})]
-    # Fewer variables first: cutting thousands of chunks out of each takes dask seconds.
-    dataset = dataset[[*names, *masks, *(n for n in ("areacello", "dz") if n in dataset)]].isel(time=span)
-    return _coarsen(dataset, config, names)
+    for channel in derived(config, dataset):
+        reference_seasons(dataset["time"].values, channel, config)
+    return dataset.isel(time=span)
+
+
+def resolutions(dataset: xr.Dataset, config: DataConfig) -> tuple[Resolution, ...]:
+    """The resolutions of a selected source: its own, then those of `data.coarsen`.
+
+    Raises
+    ------
+    UserError
+        If a factor does not divide the grid, or the source's ocean fractions contradict its masks.
+    """
+    wet = np.stack([dataset[f"mask_{k}"].values for k in range(dataset.sizes["lev"])])
+    source = Resolution(1, Grid.from_dataset(dataset), wet)
+    require_fractions(source)
+    return source, *(coarsen_resolution(source, factor) for factor in config.coarsen)
+
+
+def source_identity(source: str) -> str:
+    """What changes when a source on this machine does: names, sizes and times of modification of its files."""
+    path = Path(source)
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    known = ((file.relative_to(path).as_posix(), file.stat()) for file in files if file.is_file())
+    return digest(source, [(name, stat.st_size, stat.st_mtime_ns) for name, stat in known])
 
 
 def _span_of_periods(time: np.ndarray, config: DataConfig) -> slice:
@@ -97,65 +150,217 @@ def _span_of_periods(time: np.ndarray, config: DataConfig) -> slice:
     return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
-def _coarsen(dataset: xr.Dataset, config: DataConfig, names: list[str]) -> xr.Dataset:
-    """Means over blocks of cells, weighted by wet area; a block is wet where at least half of its area is."""
-    grid = Grid.from_dataset(dataset)
-    dataset = dataset.assign(areacello=(("lat", "lon"), grid.area))
-    if config.coarsen == 1:
-        return dataset
-    factor = {"lat": config.coarsen, "lon": config.coarsen}
-    if any(dataset.sizes[dimension] % config.coarsen for dimension in factor):
-        raise UserError(f"data.coarsen: {config.coarsen} does not divide the grid of {config.source}, {grid.shape}")
+@dataclass(frozen=True)
+class _Job:
+    """A preparation in its work folder: all that a worker, in this process or another, needs to know."""
 
-    def total(array: xr.DataArray) -> xr.DataArray:
-        return array.coarsen(factor).sum()
+    config: DataConfig
+    work: Path
+    times_per_file: int
+    n_times: int
 
-    area = total(dataset["areacello"])
-    variables: dict[str, xr.DataArray] = {}
-    for level in {0, *config.levels}:
-        weight = dataset["areacello"] * dataset[f"mask_{level}"]
-        wet = total(weight) >= 0.5 * area
-        variables[f"mask_{level}"] = wet
-        for name in names:
-            if _level_of(name) == level:
-                mean = total(dataset[name].fillna(0.0) * weight) / total(weight).where(wet)
-                variables[name] = mean.astype("float32")
-    return xr.Dataset(variables).assign(areacello=area, dz=dataset["dz"]).assign_coords(lev=dataset["lev"])
+    @property
+    def stores(self) -> Path:
+        """The folder that becomes the result."""
+        return self.work / "stores"
 
+    def times(self, block: int) -> range:
+        """The times of a block."""
+        start = block * self.times_per_file
+        return range(start, min(start + self.times_per_file, self.n_times))
 
-def _level_of(name: str) -> int:
-    suffix = name.rpartition("_")[2]
-    return int(suffix) if suffix.isdigit() else 0
+    @property
+    def blocks(self) -> range:
+        """The numbers of all blocks."""
+        return range(-(-self.n_times // self.times_per_file))
+
+    def record(self, block: int) -> Path:
+        """The file that says that a block is complete, with the hash of each row of each store."""
+        return self.work / f"block-{block:05d}.json"
 
 
-def _rows(dataset: xr.Dataset, chosen: tuple[Channel, ...], mask: np.ndarray, times_per_block: int) -> da.Array:
-    """All wet cells as one lazy array [time, cell], in blocks that are files of the store."""
-    parts = []
-    for channel, wet in zip(chosen, mask, strict=True):
-        field = dataset[channel.name].transpose("time", "lat", "lon").data.astype("float32")
-        parts.append(field.reshape(field.shape[0], -1)[:, np.flatnonzero(wet)])
-    rows: da.Array = da.concatenate(parts, axis=1).rechunk((times_per_block, -1))
-    return rows
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Not beside another preparation of the project: both might work in one folder, and would take twice the memory."""
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        print("waiting for another preparation to end", flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
-def _write_block(
-    block: np.ndarray, path: Path, start: int, offsets: np.ndarray, names: list[str], time: np.ndarray
-) -> str:
-    """Write the rows of one file and return their hash."""
-    missing = ~np.isfinite(block)
-    if missing.any():
-        step, cell = np.argwhere(missing)[0]
-        name = names[int(np.searchsorted(offsets, cell, side="right")) - 1]
-        raise UserError(
-            f"data.source: {name} has no value at {time[start + step]} in {int(missing[step].sum())} cell(s) that the "
-            "mask of its level calls wet; mend the store or its mask"
+def _prepared_part(config: DataConfig) -> dict[str, Any]:
+    """What of the configuration a prepared store depends on; `dvc.yaml` lists the same."""
+    return {name: value for name, value in config.dump().items() if name != "statistics"}
+
+
+def _from_anywhere(config: DataConfig) -> DataConfig:
+    """With a source that workers find from any working directory."""
+    return config.replace(source=str(Path(config.source).absolute()))
+
+
+def _begin(config: DataConfig, work: Path, times_per_file: int | None) -> _Job:
+    """The job of a work folder as it was left, or a new one with empty stores."""
+    begun = work / "begun.json"
+    if begun.is_file():
+        return _Job(config, work, **json.loads(begun.read_text()))
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    _, dataset = _open_selected(config)
+    n_times = dataset.sizes["time"]
+    wanted = resolutions(dataset, config)[1:]
+    scalings = _scalings(config, work, wanted)
+    for resolution in sorted(wanted, key=lambda r: r.factor):
+        # The finest first, whose files are the largest: a block is one file of each store.
+        times_per_file = create_store(
+            store_path(work / "stores", resolution.factor),
+            config.prognostic_channels,
+            config.forcing_channels,
+            xr.DataArray(_mask(config, resolution), dims=("channel", "lat", "lon")),
+            dataset["time"],
+            resolution.grid,
+            scalings[resolution.factor],
+            times_per_file,
         )
-    zarr.open_group(path, mode="a")["rows"][start : start + len(block)] = block  # type: ignore[index]
-    return hashlib.sha256(block.tobytes()).hexdigest()
+    assert times_per_file is not None
+    _write_durably(begun, json.dumps({"times_per_file": times_per_file, "n_times": n_times}))
+    return _Job(config, work, times_per_file, n_times)
 
 
-def _describe(dataset: xr.Dataset, chosen: tuple[Channel, ...], mask: np.ndarray) -> list[object]:
+def _scalings(config: DataConfig, work: Path, wanted: Sequence[Resolution]) -> dict[int, Scaling]:
+    """How values are stored, by resolution; in normalised units, from some times spread over the training period."""
+    counts = {r.factor: _mask(config, r).sum((1, 2)) for r in wanted}
+    samples = {factor: np.empty((0, 0), "f4") for factor in counts}
+    if config.storage != "float32":
+        reader, train = _open_reader(config, work), config.periods.train
+        inside = np.flatnonzero(calendar.within(reader.time, train.start, train.end))
+        times = np.unique(np.linspace(inside[0], inside[-1], _SAMPLED_TIMES).astype(int))
+        read = [reader.read(int(time), int(time) + 1) for time in times]
+        samples = {
+            r.factor: np.concatenate(rows) for r, rows in zip(reader.resolutions, zip(*read, strict=True), strict=True)
+        }
+    return {factor: Scaling.of(config.storage, samples[factor], counts[factor]) for factor in counts}
+
+
+@lru_cache(maxsize=1)
+def _open_selected(config: DataConfig) -> tuple[xr.Dataset, xr.Dataset]:
+    """The whole source, and what is selected of it: looked at once, however often it is needed."""
+    whole = open_source(config.source, keep_stacked=True)
+    return whole, select_from(whole, config)
+
+
+@lru_cache(maxsize=1)
+def _open_reader(config: DataConfig, work: Path) -> BlockReader:
+    """One for all blocks that a process works on."""
+    whole, dataset = _open_selected(config)
+    source, *wanted = resolutions(dataset, config)
+    means = {c.name: kept_seasonal_mean(whole, c, config, work / f"{c.name}.npy") for c in derived(config, dataset)}
+    channels = config.prognostic_channels + config.forcing_channels
+    where = f"data.source: {config.source}"
+    return BlockReader(dataset, channels, source, wanted, season_of(dataset), means, where)
+
+
+def _fill(job: _Job, resources: Resources) -> None:
+    """Do the blocks that are not done."""
+    _, dataset = _open_selected(job.config)
+    if derived(job.config, dataset):
+        require_room(resources, seasonal_mean_bytes(dataset), "the mean season of a field")
+    reader = _open_reader(job.config, job.work)
+    todo = [block for block in job.blocks if not _is_complete(job, block)]
+    n_done = job.n_times - sum(len(job.times(block)) for block in todo)
+    if n_done:
+        print(f"continuing behind {n_done} of {job.n_times} times", flush=True)
+    at_once = len(job.times(0))
+    held = reader.bytes_of(at_once) + _writing_bytes(at_once, reader)
+    what = f"one block of {at_once} times, a file of the store"
+    with (
+        open_pool(resources, held, what) as pool,
+        tqdm(total=job.n_times, initial=n_done, unit="time", desc="prepare", disable=None) as bar,
+    ):
+        for n in pool.map(partial(_prepare_block, job), todo):
+            bar.update(n)
+
+
+def _prepare_block(job: _Job, block: int) -> int:
+    """Write a block into all stores, record it, and return its number of times."""
+    reader, times = _open_reader(job.config, job.work), job.times(block)
+    record = {}
+    for resolution, rows in zip(reader.resolutions, reader.read(times.start, times.stop), strict=True):
+        written = write_rows(store_path(job.stores, resolution.factor), times.start, rows)
+        record[str(resolution.factor)] = {
+            "file": written.file.relative_to(job.stores).as_posix(),
+            "bytes": written.file.stat().st_size,
+            "rows": [hashlib.sha256(row).hexdigest() for row in rows],
+            "squared_error": written.squared_error.tolist(),
+        }
+    _write_durably(job.record(block), json.dumps(record))
+    return len(times)
+
+
+def _is_complete(job: _Job, block: int) -> bool:
+    """Whether a block was recorded and its files are what was recorded."""
+    if not job.record(block).is_file():
+        return False
+    files = [(job.stores / part["file"], part["bytes"]) for part in json.loads(job.record(block).read_text()).values()]
+    return all(path.is_file() and path.stat().st_size == size for path, size in files)
+
+
+def _finish(job: _Job, folder: Path) -> None:
+    """Seal all stores and put their folder into its place."""
+    reader = _open_reader(job.config, job.work)
+    records = [json.loads(job.record(block).read_text()) for block in job.blocks]
+    for resolution in reader.resolutions:
+        path, parts = store_path(job.stores, resolution.factor), [r[str(resolution.factor)] for r in records]
+        rows = chain.from_iterable(part["rows"] for part in parts)
+        content = digest(list(rows), _describe(job.config, resolution, reader.time))
+        if job.config.storage != "float32":
+            content = digest(content, job.config.storage)
+            error = sum(np.array(part["squared_error"]) for part in parts)
+            print(state_error(path, job.config.storage, np.sqrt(error / job.n_times)), flush=True)
+        seal_store(path, content)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        job.stores.replace(folder)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # Scratch is on another file system: a copy takes time, and half of one must not look like a store.
+        building = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(building, ignore_errors=True)
+        shutil.copytree(job.stores, building)
+        building.replace(folder)
+
+
+def _describe(config: DataConfig, resolution: Resolution, time: np.ndarray) -> list[object]:
     """What tells one store from another beside its rows."""
-    coordinates = [dataset[name].values.tolist() for name in ("lat", "lon", "lev", "dz")]
-    times = [str(t) for t in dataset["time"].values]
-    return [[c.name for c in chosen], hashlib.sha256(mask.tobytes()).hexdigest(), coordinates, times]
+    channels, grid = config.prognostic_channels + config.forcing_channels, resolution.grid
+    coordinates = [values.tolist() for values in (grid.lat, grid.lon, grid.lev, grid.thickness)]
+    weights = [] if grid.ocean_fraction is None else [hashlib.sha256(grid.ocean_fraction.tobytes()).hexdigest()]
+    mask = hashlib.sha256(_mask(config, resolution).tobytes()).hexdigest()
+    return [[c.name for c in channels], mask, coordinates, [str(t) for t in time], *weights]
+
+
+def _mask(config: DataConfig, resolution: Resolution) -> np.ndarray:
+    """The wet cells of each channel, [channel, lat, lon], bool."""
+    channels = config.prognostic_channels + config.forcing_channels
+    return resolution.wet[[c.mask_level for c in channels]]
+
+
+def _write_durably(path: Path, text: str) -> None:
+    """A small file that is there as a whole or not at all, whatever is killed when."""
+    building = path.with_name(path.name + ".partial")
+    building.write_text(text)
+    fsync(building)
+    os.replace(building, path)
+    fsync(path.parent)
+
+
+def _writing_bytes(times: int, reader: BlockReader) -> int:
+    """An upper bound of what writing a file takes beside its rows: their encoded form, by parts and as a whole."""
+    return 2 * 4 * times * max(int(ends[-1]) for ends in reader.ends)

@@ -29,20 +29,22 @@ _DIMENSIONS = {"y": "lat", "x": "lon", "latitude": "lat", "longitude": "lon"}
 _KEPT = ("areacello", "dz", "ocean_fraction")
 
 
-def open_source(source: str) -> xr.Dataset:
-    """Open what `data.source` names, lazily (dask arrays in the store's own chunks), as the canonical dataset.
+def open_source(source: str, keep_stacked: bool = False) -> xr.Dataset:
+    """Open what `data.source` names as the canonical dataset, lazily: its arrays read what is asked of them.
+
+    With `keep_stacked`, a variable that holds all levels stays beside those of its levels: its chunks may hold several.
 
     Raises
     ------
     UserError
         If there is nothing, it can't be reached, is no Zarr store, or lacks what every layout has.
     """
-    return open_location(locate(source))
+    return open_location(locate(source), keep_stacked)
 
 
-def open_location(location: Location) -> xr.Dataset:
+def open_location(location: Location, keep_stacked: bool = False) -> xr.Dataset:
     """As `open_source`, for a store that may be described but need not be pinned."""
-    return to_canonical(read_as_it_is(location), location.name)
+    return to_canonical(read_as_it_is(location), location.name, keep_stacked)
 
 
 def read_as_it_is(location: Location) -> xr.Dataset:
@@ -60,7 +62,7 @@ def read_as_it_is(location: Location) -> xr.Dataset:
         try:
             dataset: xr.Dataset = xr.open_zarr(
                 store,
-                chunks={},
+                chunks=None,
                 consolidated=consolidated,
                 zarr_format=group.metadata.zarr_format,
                 decode_times=xr.coders.CFDatetimeCoder(use_cftime=True),
@@ -103,7 +105,7 @@ def layout_of(dataset: xr.Dataset) -> Layout:
     return Layout(levels, masks, "lev" in dataset.variables)
 
 
-def to_canonical(dataset: xr.Dataset, name: str) -> xr.Dataset:
+def to_canonical(dataset: xr.Dataset, name: str, keep_stacked: bool = False) -> xr.Dataset:
     """The canonical form of a store that was read as it is; `name` is what messages call it.
 
     Raises
@@ -112,7 +114,7 @@ def to_canonical(dataset: xr.Dataset, name: str) -> xr.Dataset:
         If it lacks what every layout has.
     """
     dataset = _with_levels(_on_lat_lon(dataset, name), name)
-    dataset = _split_levels(_rename_depths(dataset, name))
+    dataset = _split_levels(_rename_depths(dataset, name), keep_stacked)
     dataset = _with_masks(dataset, name)
     dataset = dataset.reset_coords([n for n in _KEPT if n in dataset.coords])
     return dataset.drop_vars([n for n in dataset.coords if n not in dataset.dims])
@@ -196,7 +198,7 @@ def _rename_depths(dataset: xr.Dataset, name: str) -> xr.Dataset:
     return dataset.rename(names)
 
 
-def _split_levels(dataset: xr.Dataset) -> xr.Dataset:
+def _split_levels(dataset: xr.Dataset, keep_stacked: bool) -> xr.Dataset:
     """Variables along `lev` become one variable per level."""
     stacked = [name for name, variable in dataset.data_vars.items() if {"time", "lev"} <= set(variable.dims)]
     levels = {
@@ -205,7 +207,8 @@ def _split_levels(dataset: xr.Dataset) -> xr.Dataset:
         if name != "wetmask"
         for k in range(dataset.sizes["lev"])
     }
-    return dataset.drop_vars([name for name in stacked if name != "wetmask"]).assign(levels)
+    unstacked = [name for name in stacked if name != "wetmask"]
+    return (dataset if keep_stacked else dataset.drop_vars(unstacked)).assign(levels)
 
 
 def _with_masks(dataset: xr.Dataset, name: str) -> xr.Dataset:

@@ -13,9 +13,9 @@ size, the small ones with their hash, the whole with a hash of its own.
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -25,8 +25,9 @@ from zarr.codecs import Crc32cCodec
 
 from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import Period
-from ocean_emulators.datasets.scaling import Scaling
+from ocean_emulators.datasets.scaling import Scaling, Storage
 from ocean_emulators.datasets.shards import Shards, damaged
+from ocean_emulators.datasets.workers import fsync
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
@@ -149,8 +150,12 @@ def create_store(
     time: xr.DataArray,
     grid: Grid,
     scaling: Scaling,
-) -> zarr.Array[Any]:
-    """Make an empty store and return its `rows` array, to be filled file by file with encoded rows and then sealed."""
+    times_per_file: int | None = None,
+) -> int:
+    """Make an empty store, to be filled file by file and then sealed; returns how many times a file holds.
+
+    That is what makes files of a good size, if `times_per_file` does not say.
+    """
     described = grid.to_dataset().assign(
         mask=(("channel", "lat", "lon"), mask.values),
         offset=("channel", scaling.offset),
@@ -167,17 +172,64 @@ def create_store(
     described["time"].encoding = {"units": "days since 1900-01-01", "dtype": "float64"}
     described.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
     n_times, n_cells = len(time), int(mask.sum())
-    return zarr.open_group(path, mode="a").create_array(
+    times_per_file = times_per_file or _times_per_file(n_times, n_cells * scaling.written.itemsize)
+    zarr.open_group(path, mode="a").create_array(
         "rows",
         shape=(n_times, n_cells),
         chunks=(1, n_cells),
-        shards=(_times_per_file(n_times, n_cells * scaling.written.itemsize), n_cells),
+        shards=(times_per_file, n_cells),
         dtype=scaling.written.name,
         compressors=Crc32cCodec(),
         # No row is ever equal to it: rows that are, Zarr leaves out.
         fill_value=-1 if scaling.storage == "bfloat16" else "NaN",
         dimension_names=("time", "cell"),
     )
+    return times_per_file
+
+
+class Written(NamedTuple):
+    """What became of rows that were written."""
+
+    file: Path
+    squared_error: np.ndarray
+    """[channel], of storing: sums over times of means over cells, in units of the channel's scale"""
+
+
+def write_rows(path: Path, start: int, rows: np.ndarray) -> Written:
+    """Write one file's rows [time, cell], physical units, into an unsealed store, and have them on the disk."""
+    scaling, counts = _encoding(path)
+    encoded = scaling.encode(rows, counts)
+    array = zarr.open_array(path, path="rows", mode="r+")
+    assert array.shards is not None
+    file = path / "rows" / array.metadata.encode_chunk_key((start // array.shards[0], 0))
+    file.unlink(missing_ok=True)  # or Zarr would read what an interruption left of it
+    array[start : start + len(rows)] = encoded
+    fsync(file)
+    fsync(file.parent)
+    error = np.zeros(len(counts))
+    if scaling.storage != "float32":
+        off = (scaling.decode(scaling.as_stored(encoded), counts) - rows).astype("f8") / np.repeat(
+            scaling.scale, counts
+        )
+        error = np.add.reduceat((off**2).sum(0), np.cumsum(counts) - counts) / counts
+    return Written(file, error)
+
+
+@lru_cache(maxsize=16)
+def _encoding(path: Path) -> tuple[Scaling, np.ndarray]:
+    """How an unsealed store is written, and the number of cells of each channel."""
+    group: Any = zarr.open_group(path, mode="r")
+    scaling = Scaling(group.attrs["storage"], group["offset"][:], group["scale"][:])
+    return scaling, group["mask"][:].sum((1, 2))
+
+
+def state_error(path: Path, storage: Storage, error: np.ndarray) -> str:
+    """Keep the root mean square error of storing, [channel] in standard deviations, in an unsealed store; and say it."""
+    group = zarr.open_group(path, mode="a")
+    names = [*group.attrs["prognostic"], *group.attrs["forcing"]]  # type: ignore[misc]
+    group.attrs["storage_error"] = dict(zip(names, error.tolist(), strict=True))
+    worst = int(error.argmax())
+    return f"{path.name}: stored as {storage}, off by {error[worst]:.1e} standard deviations at most ({names[worst]})"
 
 
 def seal_store(path: Path, fingerprint: str) -> None:

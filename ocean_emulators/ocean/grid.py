@@ -23,19 +23,29 @@ class Grid:
     """[lev], depth of the level centres, m"""
     thickness: np.ndarray
     """[lev], m"""
+    ocean_fraction: np.ndarray | None = None
+    """[lev, lat, lon], share of each cell's area that is ocean, 0 on land; None: a cell is all ocean or all land"""
 
     @property
     def shape(self) -> tuple[int, int]:
         """(number of latitudes, number of longitudes)"""
         return len(self.lat), len(self.lon)
 
+    def wet_area(self, level: int) -> np.ndarray:
+        """What the cells that a mask calls wet weigh in sums over a level, m2 [lat, lon]."""
+        return self.area if self.ocean_fraction is None else self.area * self.ocean_fraction[level]
+
     def to_dataset(self) -> xr.Dataset:
         """The grid with CF names, units and attributes."""
+        variables: dict[str, tuple[object, ...]] = {
+            "areacello": (("lat", "lon"), self.area, {"standard_name": "cell_area", "units": "m2"}),
+            "dz": ("lev", self.thickness, {"standard_name": "cell_thickness", "units": "m"}),
+        }
+        if self.ocean_fraction is not None:
+            attributes = {"standard_name": "sea_area_fraction", "units": "1"}
+            variables["ocean_fraction"] = (("lev", "lat", "lon"), self.ocean_fraction, attributes)
         return xr.Dataset(
-            {
-                "areacello": (("lat", "lon"), self.area, {"standard_name": "cell_area", "units": "m2"}),
-                "dz": ("lev", self.thickness, {"standard_name": "cell_thickness", "units": "m"}),
-            },
+            variables,
             coords={
                 "lat": ("lat", self.lat, {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"}),
                 "lon": ("lon", self.lon, {"standard_name": "longitude", "units": "degrees_east", "axis": "X"}),
@@ -47,6 +57,8 @@ class Grid:
     def from_dataset(cls, dataset: xr.Dataset) -> "Grid":
         """Read the grid of a dataset with coordinates `lat`, `lon`, `lev`; areas are computed where it has none.
 
+        A fraction that is missing counts as land.
+
         Raises
         ------
         UserError
@@ -55,12 +67,16 @@ class Grid:
         lat, lon = (np.asarray(dataset[name].values, "f8") for name in ("lat", "lon"))
         _require_regular(lat, lon)
         area = dataset["areacello"].values if "areacello" in dataset else cell_area(lat, lon)
+        fraction = None
+        if "ocean_fraction" in dataset:
+            fraction = np.nan_to_num(dataset["ocean_fraction"].transpose("lev", "lat", "lon").values.astype("f8"))
         return cls(
             lat=lat,
             lon=lon,
             area=np.asarray(area, "f8"),
             lev=np.asarray(dataset["lev"].values, "f8"),
             thickness=np.asarray(dataset["dz"].values, "f8"),
+            ocean_fraction=fraction,
         )
 
 

@@ -16,11 +16,17 @@ def area_mean(field: xr.DataArray, area: xr.DataArray, region: Region | None = N
     return field.weighted(area).mean(("lat", "lon"))
 
 
+def wet_area(dataset: xr.Dataset) -> xr.DataArray:
+    """Area of the ocean in each cell, m2: [lev, lat, lon] where cells are ocean in part, else their area [lat, lon]."""
+    area = dataset["areacello"]
+    return area * dataset["ocean_fraction"] if "ocean_fraction" in dataset else area
+
+
 def nino34(dataset: xr.Dataset) -> xr.DataArray:
     """Mean temperature of the uppermost level in the Nino3.4 box, degC, [time]."""
-    return area_mean(dataset["thetao"].isel(lev=0), dataset["areacello"], NINO34)
+    return area_mean(dataset["thetao"].isel(lev=0), wet_area(dataset).isel(lev=0, missing_dims="ignore"), NINO34)
 
 
 def global_mean(dataset: xr.Dataset, name: str) -> xr.DataArray:
     """Global mean of a variable on each level, [time, lev]."""
-    return area_mean(dataset[name], dataset["areacello"])
+    return area_mean(dataset[name], wet_area(dataset))

@@ -4,9 +4,9 @@ import sys
 
 from ocean_emulators.errors import exit_on_user_error
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages import compare, prepare, stats
+from ocean_emulators.stages import compare
 
-_STAGES = {"prepare": prepare.main, "stats": stats.main, "compare": compare.main}
+_STAGES = {"compare": compare.main}
 
 
 if __name__ == "__main__":

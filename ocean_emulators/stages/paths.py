@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-PREPARED = Path("data/prepared/ocean.zarr")
-STATISTICS = Path("data/stats/statistics.zarr")
+from ocean_emulators.datasets.preparation import store_path
+
+PREPARED = Path("data/prepared")
+STATISTICS = Path("data/stats")
 
 TRAIN = Path("outputs/train")
 CHECKPOINT = TRAIN / "checkpoint.pt"
@@ -22,3 +24,13 @@ COMPARISON_CSV = COMPARISON / "comparison.csv"
 COMPARISON_JSON = COMPARISON / "comparison.json"
 
 FIGURES = "figures"
+
+
+def prepared(factor: int) -> Path:
+    """The prepared store of the source's grid coarsened by `factor`."""
+    return store_path(PREPARED, factor)
+
+
+def statistics(factor: int) -> Path:
+    """Its statistics."""
+    return store_path(STATISTICS, factor)

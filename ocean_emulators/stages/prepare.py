@@ -1,14 +1,14 @@
-"""Stage `prepare`: from the source to the packed training store."""
+"""Stage `prepare`: from the source to the packed training stores."""
 
 from ocean_emulators.datasets.preparation import prepare
+from ocean_emulators.datasets.workers import Resources
 from ocean_emulators.experiment import load_experiment, make_plan
-from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages import paths
+from ocean_emulators.tracking.provenance import code_hash, project_root
 
 
-def main(runtime: Runtime) -> None:
-    """Refuse what can't work, then prepare."""
+def main(resources: Resources) -> None:
+    """Refuse what can't work, then prepare, or go on where an equal preparation was interrupted."""
     experiment = load_experiment()
     make_plan(experiment)
-    paths.PREPARED.parent.mkdir(parents=True, exist_ok=True)
-    prepare(experiment.data, paths.PREPARED)
+    prepare(experiment.data, paths.PREPARED, project_root() / ".scratch", resources, code_hash())

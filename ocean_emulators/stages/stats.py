@@ -1,15 +1,17 @@
-"""Stage `stats`: normalisation statistics and climatology of the training period."""
+"""Stage `stats`: normalisation statistics and climatology of each prepared store."""
 
 from ocean_emulators.datasets.statistics import compute_statistics, write_statistics
 from ocean_emulators.datasets.store import open_store
+from ocean_emulators.datasets.workers import Resources
 from ocean_emulators.experiment import load_experiment
-from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages import paths
 
 
-def main(runtime: Runtime) -> None:
-    """One pass over the training period."""
-    experiment = load_experiment()
-    statistics = compute_statistics(open_store(paths.PREPARED), experiment.data.periods.train)
-    paths.STATISTICS.parent.mkdir(parents=True, exist_ok=True)
-    write_statistics(statistics, paths.STATISTICS)
+def main(resources: Resources) -> None:
+    """Those of all resolutions."""
+    data = load_experiment().data
+    paths.STATISTICS.mkdir(parents=True, exist_ok=True)
+    for factor in data.coarsen:
+        store = open_store(paths.prepared(factor))
+        statistics = compute_statistics(store, data.periods.train, data.statistics, resources)
+        write_statistics(statistics, paths.statistics(factor))

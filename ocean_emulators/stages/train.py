@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -29,7 +30,7 @@ def main(runtime: Runtime) -> None:
     """Train, or go on where an equal run was interrupted, and leave the result in `outputs/train`."""
     experiment = load_experiment()
     device = runtime.start()
-    ocean = open_ocean(device)
+    ocean = open_ocean(experiment.data, device)
     count_windows(experiment, ocean.store.time)  # refuse what evaluation could not do before training for it
     scratch = scratch_folder(experiment, ocean.statistics.fingerprint)
     with open_tracker(experiment.name, ocean.provenance(experiment), "train") as tracker:
@@ -53,7 +54,7 @@ def build_trainer(experiment: Experiment, ocean: Ocean, runtime: Runtime, checkp
     context = OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)
     model = experiment.model.build(context).to(device)
     channels = ocean.store.prognostic
-    area = torch.as_tensor(ocean.store.grid.area)
+    area = torch.as_tensor(np.stack([ocean.store.grid.wet_area(c.mask_level) for c in channels]))
     loss = experiment.train.loss.build(context, [c.field.name for c in channels], area).to(device)
     noise = experiment.train.input_noise * context.change_scale[:, None, None].to(device)
     stepper = Stepper(

@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 from matplotlib.figure import Figure
 
+from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.statistics import Statistics, read_statistics
 from ocean_emulators.datasets.store import PackedStore, open_store
@@ -33,9 +34,10 @@ class Ocean:
         return xr.DataArray(self.statistics.std[: len(names)], dims="channel", coords={"channel": names})
 
 
-def open_ocean(device: torch.device) -> Ocean:
-    """Open the prepared store and its statistics."""
-    store, statistics = open_store(paths.PREPARED), read_statistics(paths.STATISTICS)
+def open_ocean(data: DataConfig, device: torch.device, factor: int | None = None) -> Ocean:
+    """Open a prepared store and its statistics: of the first resolution of `data.coarsen`, or of one by its factor."""
+    factor = data.coarsen[0] if factor is None else factor
+    store, statistics = open_store(paths.prepared(factor)), read_statistics(paths.statistics(factor))
     packing = Packing.of(store, statistics).to(device)
     return Ocean(store, statistics, packing)
 

@@ -98,6 +98,29 @@ def test_another_training_period_runs_everything(project: Project) -> None:
     assert stages_run(output) == ALL
 
 
+def test_another_normalisation_reuses_the_prepared_data(project: Project) -> None:
+    output = project.run("dvc", "exp", "run", "-S", "data.statistics.period=all")
+    assert stages_run(output) == ["stats", "train", "evaluate", "compare"]
+
+
+def test_a_coarser_resolution_is_prepared_beside_the_first(project: Project) -> None:
+    before = (project.root / "outputs/evaluation/scores.csv").read_text()
+    project.run("dvc", "exp", "run", "-S", "data.coarsen=[1,2]")
+    assert (project.root / "outputs/evaluation/scores.csv").read_text() == before
+    for folder in ("data/prepared", "data/stats"):
+        assert sorted(path.name for path in (project.root / folder).iterdir()) == ["x1.zarr", "x2.zarr"]
+    plan = project.run("python", "-m", "ocean_emulators.cli", "check")
+    assert "2 levels, 16 × 32" in plan
+    assert "8 × 16" in plan
+
+
+def test_a_coarse_resolution_alone_goes_through_it_all(project: Project) -> None:
+    assert stages_run(project.run("dvc", "exp", "run", "-S", "data.coarsen=[2]", "-S", "model.dilation=[1,1]")) == ALL
+    predictions = xr.open_zarr(project.root / "outputs/evaluation/predictions.zarr")
+    assert predictions["ocean_fraction"].dims == ("lev", "lat", "lon")
+    assert 0 < float(predictions["ocean_fraction"].mean()) < 1
+
+
 def test_another_evaluation_setting_runs_evaluation_and_comparison(project: Project) -> None:
     output = project.run("dvc", "exp", "run", "-S", "evaluation.lead_days=20")
     assert stages_run(output) == ["evaluate", "compare"]

@@ -1,0 +1,91 @@
+"""A source larger than memory is prepared, and its statistics taken, within the stated limit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cftime
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from ocean_emulators.datasets.workers import GIB
+
+ROOT = Path(__file__).parents[2]
+LIMIT_GIB = 0.55
+TIMES_LARGER = 4
+N_LAT, N_LON, LEVELS, STEPS_PER_YEAR = 180, 360, 5, 73
+CHILD = """
+import json, sys
+from pathlib import Path
+from ocean_emulators.config import parse
+from ocean_emulators.datasets.config import DataConfig
+from ocean_emulators.datasets.preparation import prepare, store_path
+from ocean_emulators.datasets.statistics import compute_statistics
+from ocean_emulators.datasets.store import open_store
+from ocean_emulators.datasets.workers import Resources
+
+def peak_gib():
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+tree, folder, limit = json.loads(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+data, resources = parse(DataConfig, tree, "child"), Resources(memory_gib=limit, workers=8)
+peaks = []
+prepare(data, folder, resources=resources)
+peaks.append(peak_gib())
+for factor in data.coarsen:
+    compute_statistics(open_store(store_path(folder, factor)), data.periods.train, data.statistics, resources)
+peaks.append(peak_gib())
+print(json.dumps(peaks))
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A one-degree ocean of some levels, in OM4's chunking, that fills more than the memory that will be allowed."""
+    path = tmp_path_factory.mktemp("large") / "source.zarr"
+    years = int(-(-TIMES_LARGER * LIMIT_GIB * GIB // (4 * N_LAT * N_LON * (LEVELS + 1) * STEPS_PER_YEAR)))
+    n = STEPS_PER_YEAR * years
+    time = cftime.num2date(5 * np.arange(n) + 2.5, "days since 2000-01-01", calendar="noleap")
+    lat, lon = (np.arange(N_LAT) + 0.5) - 90, np.arange(N_LON) + 0.5
+    wet = np.broadcast_to(np.abs(lat)[:, None] < 70, (N_LAT, N_LON))
+    masks = {f"mask_{k}": (("y", "x"), wet) for k in range(LEVELS)}
+    xr.Dataset(
+        {**masks, "dz": ("lev", np.full(LEVELS, 10.0))},
+        coords={"time": time, "y": lat, "x": lon, "lev": 10.0 * np.arange(LEVELS) + 5},
+    ).to_zarr(path, zarr_format=2, consolidated=False)
+    group, rng = zarr.open_group(path, mode="a"), np.random.default_rng(0)
+    state = np.where(wet, rng.normal(size=(N_LAT, N_LON)), np.nan).astype("f4")
+    for name in ("hfds", *(f"thetao_{k}" for k in range(LEVELS))):
+        array = group.create_array(
+            name, shape=(n, N_LAT, N_LON), chunks=(1, N_LAT, N_LON), dtype="f4", compressors=None, fill_value=np.nan
+        )
+        array.attrs["_ARRAY_DIMENSIONS"] = ["time", "y", "x"]
+        for start in range(0, n, STEPS_PER_YEAR):
+            season = np.sin(2 * np.pi * np.arange(STEPS_PER_YEAR) / STEPS_PER_YEAR).astype("f4")
+            array[start : start + STEPS_PER_YEAR] = state + season[:, None, None] + start
+    zarr.consolidate_metadata(str(path))
+    return path
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+def test_memory_stays_below_the_limit(large: Path, tmp_path: Path) -> None:
+    size = sum(file.stat().st_size for file in large.rglob("*") if file.is_file())
+    assert size > TIMES_LARGER * LIMIT_GIB * GIB
+    periods = {
+        "train": {"start": "2000-01-01", "end": "2008-12-31"},
+        "validation": {"start": "2009-01-01", "end": "2009-12-31"},
+        "test": {"start": "2010-01-01", "end": "2050-12-31"},
+    }
+    data = {"source": str(large), "prognostic": ["thetao"], "forcing": ["hfds"], "levels": list(range(LEVELS))}
+    tree = json.dumps({**data, "coarsen": [1, 2], "periods": periods})
+    command = [sys.executable, "-c", CHILD, tree, str(tmp_path / "prepared"), str(LIMIT_GIB)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    peaks = json.loads(done.stdout)
+    print(f"source {size / GIB:.2f} GiB, limit {LIMIT_GIB} GiB, peak {peaks[0]:.2f} and {peaks[1]:.2f} GiB")
+    assert max(peaks) < LIMIT_GIB
