@@ -12,8 +12,9 @@ import zarr
 
 from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.anomalies import with_anomalies
+from ocean_emulators.datasets.completeness import require_whole
 from ocean_emulators.datasets.config import DataConfig, Period
-from ocean_emulators.datasets.location import require_unchanged
+from ocean_emulators.datasets.location import locate, require_unchanged
 from ocean_emulators.datasets.sources import open_source
 from ocean_emulators.datasets.store import create_store, seal_store
 from ocean_emulators.datasets.validation import validate_metadata, validate_state, validate_steps
@@ -34,7 +35,10 @@ def prepare(config: DataConfig, path: Path) -> None:
         If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet.
     """
     require_unchanged(config.source)
-    dataset = select(config)
+    source = open_source(config.source)
+    dataset = select_from(source, config)
+    fields = [c.field.anomaly_of or c.field.name for c in config.prognostic_channels + config.forcing_channels]
+    require_whole(locate(config.source), fields, _span_of_periods(source["time"].values, config))
     chosen = config.prognostic_channels + config.forcing_channels
     mask = xr.concat([dataset[f"mask_{c.mask_level}"] for c in chosen], "channel").compute()
     building = path.with_name(path.name + ".partial")
