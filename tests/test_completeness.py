@@ -53,8 +53,8 @@ def test_chunks_that_were_never_written_are_not_missed(zarr_format: Any, land: f
     """Over land, and of a field that is zero everywhere and always."""
     write_om4(tmp_path / "whole.zarr", SHAPE, TIMES, 2, chunks=(1, 1, 12), land=land)
     dataset = xr.open_zarr(tmp_path / "whole.zarr").load().drop_encoding()
-    fill = np.nan if zarr_format == 2 else None
-    encoding = {n: {"chunks": (1, 1, 12), "_FillValue": fill} for n, v in dataset.data_vars.items() if "time" in v.dims}
+    fill = {"_FillValue": np.nan} if zarr_format == 2 else {"fill_value": 0.0, "_FillValue": None}
+    encoding = {n: {"chunks": (1, 1, 12), **fill} for n, v in dataset.data_vars.items() if "time" in v.dims}
     if zarr_format == 3:
         dataset["tauvo"] = dataset["tauvo"] * 0
     dataset.to_zarr(tmp_path / "s.zarr", zarr_format=zarr_format, encoding=encoding, write_empty_chunks=False)
