@@ -30,12 +30,12 @@ from ocean_emulators.ocean.fields import channel
 from ocean_emulators.ocean.levels import OM4_DEPTH, OM4_THICKNESS
 
 SHAPE = 6, 12
-TIMES = 9
+TIMES = 6
 LAYOUTS: tuple[Layout, ...] = ("current", "older", "legacy", "compact")
 PERIODS = {
-    "train": {"start": "1958-01-03", "end": "1958-01-20"},
-    "validation": {"start": "1958-01-21", "end": "1958-01-31"},
-    "test": {"start": "1958-02-01", "end": "1958-12-31"},
+    "train": {"start": "1958-01-03", "end": "1958-01-11"},
+    "validation": {"start": "1958-01-12", "end": "1958-01-21"},
+    "test": {"start": "1958-01-22", "end": "1958-12-31"},
 }
 
 

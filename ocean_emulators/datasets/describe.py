@@ -19,7 +19,7 @@ from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import FIELDS, Field, channels
 from ocean_emulators.ocean.grid import Grid
 
-_GIB = 2.0**30
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def describe_source(location: Location, presets: Mapping[str, DataConfig]) -> str:
@@ -64,11 +64,11 @@ def _storage(location: Location) -> Iterator[str]:
         group = zarr.open_group(location.open(), mode="r")
         arrays = dict(group.arrays())
     total = sum(array.nbytes for array in arrays.values())
-    size = f"{total / _GIB:.3g} GiB uncompressed"
+    size = f"{_bytes(total)} uncompressed"
     if not location.is_remote:
         path = Path(location.url)
         stored = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
-        size += f", {stored / _GIB:.3g} GiB stored"
+        size += f", {_bytes(stored)} stored"
     consolidated = "" if group.metadata.consolidated_metadata is not None else ", metadata not consolidated"
     yield f"Zarr version {group.metadata.zarr_format}, {len(arrays)} arrays, {size}{consolidated}"
     kinds: dict[str, list[str]] = {}
@@ -208,6 +208,11 @@ def _as_preset(dataset: xr.Dataset, config: DataConfig, location: Location) -> I
         gaps = len(calendar.leap_gaps(inside)) if len(inside) > 1 else 0
         note = f", {gaps} longer step(s) in leap years" if gaps else ""
         yield f"{name}: {period.start} to {period.end}: {len(inside)} times{note}"
+
+
+def _bytes(number: int) -> str:
+    power = min(max(0, number.bit_length() - 1) // 10, len(_UNITS) - 1)
+    return f"{number / 2 ** (10 * power):.3g} {_UNITS[power]}"
 
 
 def _by(numbers: tuple[int, ...]) -> str:

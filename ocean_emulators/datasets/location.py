@@ -6,6 +6,7 @@ fingerprint of it: when the store changes, pinning it anew changes the file, and
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -96,6 +97,17 @@ class Location:
         if not Path(self.url).exists():
             raise UserError(f"{self.name}: no such file or folder")
         return ZipStore(self.url, mode="r") if self.url.endswith(".zip") else LocalStore(self.url, read_only=True)
+
+    def keys(self, folder: str) -> list[str] | None:
+        """Names of all files below a folder of the store, relative to it; None where nothing can be listed (HTTP)."""
+        if self.url.startswith("http"):
+            return None
+        if self.url.endswith(".zip"):
+            with zipfile.ZipFile(self.url) as archive:
+                return [n.removeprefix(f"{folder}/") for n in archive.namelist() if n.startswith(f"{folder}/")]
+        files = self.filesystem()
+        root = f"{files._strip_protocol(self.url).rstrip('/')}/{folder}/"
+        return [str(name).removeprefix(root) for name in files.find(root)]
 
     def filesystem(self) -> Any:
         """fsspec's (synchronous) file system that holds it."""

@@ -32,8 +32,9 @@ from ocean_emulators.datasets.anomalies import (
 )
 from ocean_emulators.datasets.blocks import BlockReader, MissingValues
 from ocean_emulators.datasets.coarsening import Resolution, coarsen_resolution, require_fractions
+from ocean_emulators.datasets.completeness import require_whole
 from ocean_emulators.datasets.config import DataConfig, Period
-from ocean_emulators.datasets.location import require_unchanged
+from ocean_emulators.datasets.location import locate, require_unchanged
 from ocean_emulators.datasets.scaling import Scaling
 from ocean_emulators.datasets.sources import open_source
 from ocean_emulators.datasets.store import create_store, seal_store, state_error, write_rows
@@ -251,7 +252,10 @@ def _scalings(config: DataConfig, work: Path, wanted: Sequence[Resolution]) -> d
 def _open_selected(config: DataConfig) -> tuple[xr.Dataset, xr.Dataset]:
     """The whole source, and what is selected of it: looked at once, however often it is needed."""
     whole = open_source(config.source, keep_stacked=True)
-    return whole, select_from(whole, config)
+    dataset = select_from(whole, config)
+    fields = [c.field.anomaly_of or c.field.name for c in config.prognostic_channels + config.forcing_channels]
+    require_whole(locate(config.source), fields, _span_of_periods(whole["time"].values, config))
+    return whole, dataset
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import numpy as np
 import pytest
 from botocore.config import Config
 
+from ocean_emulators.datasets.describe import describe_source
 from ocean_emulators.datasets.location import Location, pin, take_fingerprint
 from ocean_emulators.datasets.preparation import prepare
 from ocean_emulators.datasets.sources import open_location, open_source
 from ocean_emulators.datasets.store import open_store
 from ocean_emulators.datasets.synthetic import channel_number, decode, write_om4
 from ocean_emulators.errors import UserError
-from tests.integration.conftest import ENVIRONMENT, ROOT
+from tests.integration.conftest import ENVIRONMENT, ROOT, Project, stages_run
 from tests.test_synthetic import SHAPE, TIMES, config
 
 KEY, SECRET = "tester", "not-a-secret"
@@ -69,12 +71,12 @@ def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def bucket(endpoint: str, keys: None, request: pytest.FixtureRequest) -> Any:
+def bucket(endpoint: str, keys: None) -> Any:
     """An empty bucket."""
     s3 = boto3.resource(
         "s3", endpoint_url=endpoint, region_name="us-east-1", config=Config(retries={"max_attempts": 1})
     )
-    made = s3.create_bucket(Bucket=f"b{abs(hash(request.node.name))}")
+    made = s3.create_bucket(Bucket=f"b{uuid.uuid4().hex}")
     yield made
     made.objects.all().delete()
     made.delete()
@@ -85,12 +87,16 @@ def remote(bucket: Any, tmp_path: Path) -> str:
     """The URL of an encoded ocean in it."""
     folder = tmp_path / "om4.zarr"
     write_om4(folder, SHAPE, TIMES, LEVELS, encode=True)
+    return upload(folder, bucket)
+
+
+def upload(folder: Path, bucket: Any) -> str:
+    """Put a store into a bucket, readable by everyone, and return its URL."""
     for file in folder.rglob("*"):
         if file.is_file():
-            bucket.put_object(
-                Key=f"om4.zarr/{file.relative_to(folder).as_posix()}", Body=file.read_bytes(), ACL="public-read"
-            )
-    return f"s3://{bucket.name}/om4.zarr"
+            key = f"{folder.name}/{file.relative_to(folder).as_posix()}"
+            bucket.put_object(Key=key, Body=file.read_bytes(), ACL="public-read")
+    return f"s3://{bucket.name}/{folder.name}"
 
 
 def pointer(path: Path, url: str, endpoint: str, anonymous: bool = False) -> Path:
@@ -114,9 +120,9 @@ def test_every_value_comes_from_s3_to_its_place(remote: str, endpoint: str, anon
 
 
 CHANGES: dict[str, Callable[[Any], object]] = {
-    "overwritten": lambda bucket: bucket.put_object(Key="om4.zarr/so_1/2.0.0", Body=np.full(SHAPE, 3, "f4").tobytes()),
+    "overwritten": lambda bucket: bucket.put_object(Key="om4.zarr/so_0/2.0.0", Body=np.full(SHAPE, 3, "f4").tobytes()),
     "added": lambda bucket: bucket.put_object(Key="om4.zarr/so_1/77.0.0", Body=b"x"),
-    "deleted": lambda bucket: bucket.Object("om4.zarr/so_1/2.0.0").delete(),
+    "deleted": lambda bucket: bucket.Object("om4.zarr/so_0/2.0.0").delete(),
 }
 
 
@@ -135,7 +141,11 @@ def test_a_change_is_refused_until_it_is_pinned(
     with pytest.raises(UserError, match=r"om4.yaml \(s3://.*\) is not what it was when it was pinned"):
         prepare(chosen, tmp_path / "ocean.packed")
     assert pin(file) != first
-    prepare(chosen, tmp_path / "ocean.packed")
+    if change == "deleted":  # it is pinned, but not whole
+        with pytest.raises(UserError, match=r"so_0 has no chunk 2.0.0 \(times 2 to 2\), which it has at other times"):
+            prepare(chosen, tmp_path / "ocean.packed")
+    else:
+        prepare(chosen, tmp_path / "ocean.packed")
 
 
 def test_a_truncated_chunk_on_s3_is_named(remote: str, bucket: Any, endpoint: str, tmp_path: Path) -> None:
@@ -144,6 +154,31 @@ def test_a_truncated_chunk_on_s3_is_named(remote: str, bucket: Any, endpoint: st
     pin(file)
     with pytest.raises(UserError, match=r"so_1 at 1958-01-03 12:00:00 can't be read"):
         prepare(config(file, [0, 1], ["hfds"]), tmp_path / "ocean.packed")
+
+
+def test_dvc_depends_on_the_pointer_file(untouched: Project, bucket: Any, endpoint: str) -> None:
+    tree = untouched.params()
+    url = upload(untouched.root / tree["data"]["source"], bucket)
+    file = pointer(untouched.root / "ocean.yaml", url, endpoint, anonymous=True)
+    untouched.configure({**tree, "data": {**tree["data"], "source": file.name}})
+    output = untouched.run("dvc", "repro", "prepare", fails=True)
+    assert "ocean-emulators data pin ocean.yaml" in output
+    assert "Traceback" not in output
+    pin_it = (sys.executable, "-m", "ocean_emulators.cli", "data", "pin", file.name)
+    untouched.run(*pin_it)
+    assert stages_run(untouched.run("dvc", "repro", "prepare")) == ["prepare"]
+    untouched.run(*pin_it)
+    assert stages_run(untouched.run("dvc", "repro", "prepare")) == []
+    bucket.put_object(Key="tiny.zarr/note.txt", Body=b"changed", ACL="public-read")
+    assert "is not what it was when it was pinned" in untouched.run("dvc", "repro", "-f", "prepare", fails=True)
+    untouched.run(*pin_it)
+    assert stages_run(untouched.run("dvc", "repro", "prepare")) == ["prepare"]
+
+
+def test_a_bare_url_is_described(remote: str, endpoint: str) -> None:
+    text = describe_source(Location(remote, remote, endpoint, anonymous=True), {})
+    assert "Zarr version 2, 25 arrays" in text
+    assert f"{TIMES} times from 1958-01-03 12:00:00" in text
 
 
 def refusals(location: Location) -> Iterator[str]:
