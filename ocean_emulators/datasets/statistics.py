@@ -188,8 +188,8 @@ def _rows(store: PackedStore, times: Sequence[int] | np.ndarray) -> Iterable[np.
 
 
 def _bytes_of_reading(n_cells: int) -> int:
-    """Rows as they are stored, decoded, put together, and the ones before that are still held."""
-    return 4 * max(_BYTES_READ, 4 * n_cells)
+    """Rows as they are stored, decoded and put together, and those before them, which are not given back at once."""
+    return 5 * max(_BYTES_READ, 4 * n_cells)
 
 
 @lru_cache(maxsize=2)

@@ -15,7 +15,7 @@ import zarr
 from ocean_emulators.datasets.workers import GIB
 
 ROOT = Path(__file__).parents[2]
-LIMIT_GIB = 0.55
+LIMIT_GIB = 0.75
 TIMES_LARGER = 4
 N_LAT, N_LON, LEVELS, STEPS_PER_YEAR = 180, 360, 5, 73
 CHILD = """

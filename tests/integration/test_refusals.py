@@ -48,7 +48,7 @@ def refuse(project: Project, *command: str) -> str:
 def test_refused_by_check_and_by_the_first_stage(untouched: Project, name: str) -> None:
     changes, message = MISTAKES[name]
     mistake(untouched, changes)
-    for command in (("ocean-emulators", "check"), (sys.executable, "-m", "ocean_emulators.stages", "prepare")):
+    for command in (("ocean-emulators", "check"), (sys.executable, "-m", "launchers", "prepare")):
         stderr = refuse(untouched, *command)
         assert stderr.startswith("error: ")
         assert message in stderr
