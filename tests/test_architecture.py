@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ocean_emulators.datasets.config import DataConfig
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = "ocean_emulators"
 
@@ -122,6 +124,11 @@ def test_params_and_dvc_yaml_name_the_same_things() -> None:
             for part in key.split("."):
                 assert part in node, f"{stage}: {key}"
                 node = node[part]
+
+
+def test_preparation_depends_on_all_of_the_data_section_but_statistics() -> None:
+    params = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["prepare"]["params"]
+    assert {key.removeprefix("data.") for key in params} == set(DataConfig.model_fields) - {"statistics"}
 
 
 def test_functions_fit_a_screen() -> None:

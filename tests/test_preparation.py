@@ -391,3 +391,23 @@ def test_a_block_that_does_not_fit_is_refused(source: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match=r"prepare.memory_gib: 0.01 GiB can't hold one block of 219 times, a file"):
         prepare(config(source), tmp_path / "prepared", resources=Resources(memory_gib=0.01))
     assert not (tmp_path / "prepared").exists()
+
+
+@pytest.mark.parametrize(("storage", "error"), [("float16", 3e-4), ("bfloat16", 3e-3)])
+def test_half_the_size_states_its_error(
+    storage: str, error: float, source: Path, store: PackedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare(config(source, storage=storage, coarsen=[1, 2]), tmp_path / "half", times_per_file=50)
+    half = open_store(store_path(tmp_path / "half", 1))
+    assert half.fingerprint != store.fingerprint
+    assert f"x1.zarr: stored as {storage}, off by" in capsys.readouterr().out
+    shards = sum(f.stat().st_size for f in half.path.glob("rows/c/*/*"))
+    assert shards == pytest.approx(sum(f.stat().st_size for f in store.path.glob("rows/c/*/*")) / 2, rel=0.01)
+    stated = zarr.open_group(half.path, mode="r").attrs["storage_error"]
+    off = half.rows(0, 219).astype("f8") - store.rows(0, 219)
+    ends = np.cumsum(half.cells_per_channel)
+    for c, channel in enumerate(half.channels):
+        part = off[:, ends[c] - half.cells_per_channel[c] : ends[c]] / half.scaling.scale[c]
+        measured = np.sqrt((part**2).mean())
+        assert stated[channel.name] == pytest.approx(measured, rel=0.02)  # type: ignore[index, call-overload]
+        assert 0 < measured < error

@@ -189,8 +189,10 @@ def pin(path: Path) -> str:
     return fingerprint
 
 
-def require_unchanged(source: str) -> None:
-    """Refuse a pointer file whose store is no longer what it was when it was pinned.
+def require_unchanged(source: str) -> str:
+    """Refuse a pointer file whose store is no longer what it was when it was pinned; what tells the source's content.
+
+    That is the fingerprint of a store (see `take_fingerprint`), or size and time of modification of a .zip file.
 
     Raises
     ------
@@ -198,11 +200,16 @@ def require_unchanged(source: str) -> None:
         With the way out: pin it anew.
     """
     location = locate(source)
-    if location.pointer is not None and take_fingerprint(location) != location.fingerprint:
+    if Path(location.url).is_file():
+        stat = Path(location.url).stat()
+        return digest(stat.st_size, stat.st_mtime_ns)
+    fingerprint = take_fingerprint(location)
+    if location.pointer is not None and fingerprint != location.fingerprint:
         raise UserError(
             f"{location.name} is not what it was when it was pinned; if the change is wanted, "
             f"`ocean-emulators data pin {location.pointer}`, and everything made from it will be made again"
         )
+    return fingerprint
 
 
 def take_fingerprint(location: Location) -> str:

@@ -1,10 +1,12 @@
-"""Reads rows of a sharded Zarr array as memory maps, and checks them.
+"""Writes the rows of a sharded Zarr array, reads them as memory maps, and checks them.
 
-Zarr's own way to a row costs several copies; training reads rows all the time, so this is the way that has to be fast. It
-knows one layout alone, which `store.py` writes: a file (shard) holds the encoded rows of consecutive times, an index of
-(offset, bytes) pairs, and the index's checksum. An encoded row is its values, little endian, and their CRC-32C.
+Zarr's own ways cost several copies, in reading and in writing. Training reads rows all the time and preparation writes
+terabytes, so these ways have to be fast. They know one layout alone, which Zarr reads as well: a file (shard) holds the encoded
+rows of consecutive times, an index of (offset, bytes) pairs, and the index's checksum. An encoded row is its values, little
+endian, and their CRC-32C.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ocean_emulators.errors import UserError
 
 _CHECKSUM = 4  # bytes of a CRC-32C
 _PAIR = 16  # bytes of an (offset, bytes) pair of the index
+_ABSENT = 2**64 - 1  # in the index: no such row
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,25 @@ class Shards:
     def file(self, number: int) -> Path:
         """Where Zarr keeps a shard."""
         return self.folder / "c" / str(number) / "0"
+
+    def write(self, number: int, rows: np.ndarray) -> Path:
+        """Write a file with its rows [time, cell], all of them, have it on the disk, and return where it is."""
+        first = number * self.times_per_file
+        assert rows.shape == (min(self.times_per_file, self.n_times - first), self.n_cells), rows.shape
+        assert rows.dtype == self.dtype, rows.dtype
+        index = np.full((self.times_per_file, 2), _ABSENT, "<u8")
+        index[: len(rows), 0] = self.row_bytes * np.arange(len(rows))
+        index[: len(rows), 1] = self.row_bytes
+        path = self.file(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            for part in (*rows, index):
+                part = np.ascontiguousarray(part)
+                file.write(part.data)
+                file.write(_checksum(part))
+            file.flush()
+            os.fsync(file.fileno())
+        return path
 
     def read(self, start: int, stop: int) -> list[np.ndarray]:
         """Values of times `start` to `stop - 1` without a copy: an array [time, cell] for each file that they lie in.
@@ -65,9 +87,8 @@ class Shards:
         rows: np.ndarray = np.ndarray(
             (inside.stop - inside.start, self.row_bytes), np.uint8, content, offset, (self.row_bytes, 1)
         )
-        rows.setflags(write=False)
         for position, row in enumerate(rows, start=inside.start):
-            if google_crc32c.value(row[:-_CHECKSUM]) != int.from_bytes(row[-_CHECKSUM:].tobytes(), "little"):
+            if _checksum(row[:-_CHECKSUM]) != row[-_CHECKSUM:].tobytes():
                 time = number * self.times_per_file + position
                 raise damaged(path, f"the checksum of time number {time} is wrong")
         shape, strides = (len(rows), self.n_cells), (self.row_bytes, self.dtype.itemsize)
@@ -79,8 +100,7 @@ class Shards:
         if len(content) < index_bytes + _CHECKSUM:
             raise damaged(path, f"it has {len(content)} bytes, fewer than its index")
         index = np.array(content[-index_bytes - _CHECKSUM : -_CHECKSUM])
-        index.setflags(write=False)
-        if google_crc32c.value(index) != int.from_bytes(content[-_CHECKSUM:].tobytes(), "little"):
+        if _checksum(index) != content[-_CHECKSUM:].tobytes():
             raise damaged(path, "the checksum of its index is wrong")
         pairs = index.view("<u8").reshape(-1, 2)[inside]
         expected = pairs[0, 0] + self.row_bytes * np.arange(len(pairs), dtype="u8")
@@ -89,6 +109,13 @@ class Shards:
         if int(pairs[-1].sum()) > len(content) - index_bytes - _CHECKSUM:
             raise damaged(path, "it is cut short")
         return int(pairs[0, 0])
+
+
+def _checksum(values: np.ndarray) -> bytes:
+    """CRC-32C of an array's bytes, little endian, as Zarr writes it."""
+    read_only = values.view()
+    read_only.setflags(write=False)
+    return int(google_crc32c.value(read_only)).to_bytes(_CHECKSUM, "little")
 
 
 def damaged(path: Path, what: str) -> UserError:

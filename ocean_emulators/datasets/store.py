@@ -35,7 +35,7 @@ from ocean_emulators.ocean.grid import Grid
 
 _MANIFEST = "manifest.json"
 _MAX_FILES = 200
-_MIN_SHARD_BYTES = 64 * 2**20
+_MIN_FILE_BYTES, _MAX_FILE_BYTES = 64 * 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -197,14 +197,9 @@ class Written(NamedTuple):
 
 def write_rows(path: Path, start: int, rows: np.ndarray) -> Written:
     """Write one file's rows [time, cell], physical units, into an unsealed store, and have them on the disk."""
-    scaling, counts = _encoding(path)
+    scaling, counts, shards = _encoding(path)
     encoded = scaling.encode(rows, counts)
-    array = zarr.open_array(path, path="rows", mode="r+")
-    assert array.shards is not None
-    file = path / "rows" / array.metadata.encode_chunk_key((start // array.shards[0], 0))
-    file.unlink(missing_ok=True)  # or Zarr would read what an interruption left of it
-    array[start : start + len(rows)] = encoded
-    fsync(file)
+    file = shards.write(start // shards.times_per_file, encoded)
     fsync(file.parent)
     error = np.zeros(len(counts))
     if scaling.storage != "float32":
@@ -216,11 +211,14 @@ def write_rows(path: Path, start: int, rows: np.ndarray) -> Written:
 
 
 @lru_cache(maxsize=16)
-def _encoding(path: Path) -> tuple[Scaling, np.ndarray]:
-    """How an unsealed store is written, and the number of cells of each channel."""
+def _encoding(path: Path) -> tuple[Scaling, np.ndarray, Shards]:
+    """How an unsealed store is written: its values, the number of cells of each channel, its files."""
     group: Any = zarr.open_group(path, mode="r")
     scaling = Scaling(group.attrs["storage"], group["offset"][:], group["scale"][:])
-    return scaling, group["mask"][:].sum((1, 2))
+    rows = group["rows"]
+    n_times, n_cells = rows.shape
+    shards = Shards(path / "rows", n_times, n_cells, rows.shards[0], rows.dtype)
+    return scaling, group["mask"][:].sum((1, 2)), shards
 
 
 def state_error(path: Path, storage: Storage, error: np.ndarray) -> str:
@@ -269,6 +267,6 @@ def _check_manifest(path: Path) -> dict[str, Any]:
 
 
 def _times_per_file(n_times: int, row_bytes: int) -> int:
-    by_size = max(1, _MIN_SHARD_BYTES // row_bytes)
-    by_number = -(-n_times // _MAX_FILES)
-    return min(n_times, max(by_size, by_number))
+    """Few files, because DVC looks at each; but none that a preparation could hardly hold in memory."""
+    least, most = (max(1, size // row_bytes) for size in (_MIN_FILE_BYTES, _MAX_FILE_BYTES))
+    return min(n_times, most, max(least, -(-n_times // _MAX_FILES)))
