@@ -34,13 +34,14 @@ def reference_seasons(time: np.ndarray, channel: Channel, config: DataConfig) ->
     Raises
     ------
     UserError
-        If they leave a bin of the year without data.
+        If they leave out a bin of the year that some time of the source falls into.
     """
     train = config.periods.train
     inside = calendar.within(time, train.start, train.end) | (config.anomaly_period == "all")
     reference = np.flatnonzero(inside)
-    bins, n_bins = calendar.season_bins(time[reference], calendar.step_days(time[reference]))
-    empty = int((np.bincount(bins, minlength=n_bins) == 0).sum())
+    step = calendar.step_days(time[reference])
+    bins, n_bins = calendar.season_bins(time[reference], step)
+    empty = len(set(calendar.season_bins(time, step)[0]) - set(bins))
     if empty:
         raise UserError(
             f"data.anomaly_period: {channel.name} is the departure of {channel.field.anomaly_of} from its mean season, but "
@@ -68,7 +69,7 @@ def seasonal_mean(dataset: xr.Dataset, channel: Channel, config: DataConfig) -> 
         block = read_block(base.isel(time=times), [name], f"data.source: {config.source}")[name].values
         for season, state in zip(bins[first : first + at_once], block, strict=True):
             total[season] += state
-    total /= np.bincount(bins, minlength=n_bins)[:, None, None]
+    total /= np.maximum(np.bincount(bins, minlength=n_bins), 1)[:, None, None]
     return total.astype("f4")
 
 

@@ -68,9 +68,7 @@ class BlockReader:
         """
         rows = [np.empty((stop - start, int(ends[-1])), "f4") for ends in self.ends]
         for name, members in self.variables.items():
-            part = self._levels_used(name, members).isel(time=slice(start, stop))
-            block = read_block(part.to_dataset(name=name), [name], self.where)
-            values = block[name].transpose("time", ..., "lat", "lon").values
+            values = self._read(name, members, slice(start, stop))
             for index in members:
                 field = self._field(index, values, members, start)
                 self._pack(index, field, start, rows)
@@ -83,12 +81,21 @@ class BlockReader:
         name = channel.field.name
         return name if name in self.dataset and "lev" in self.dataset[name].dims else channel.name
 
-    def _levels_used(self, name: str, members: list[int]) -> xr.DataArray:
-        variable = self.dataset[name]
-        if "lev" not in variable.dims:
-            return variable
-        levels = [self.channels[index].mask_level for index in members]
-        return variable.isel(lev=slice(levels[0], levels[-1] + 1))
+    def _read(self, name: str, members: list[int], times: slice) -> np.ndarray:
+        """Values of a variable, [time, lat, lon], or with all levels from the first to the last that is used."""
+        variable = self.dataset.variables[name].isel(time=times)  # without coordinates, which cost more than reading
+        if "lev" in variable.dims:
+            levels = [self.channels[index].mask_level for index in members]
+            variable = variable.isel(lev=slice(levels[0], levels[-1] + 1))
+        variable = variable.transpose("time", ..., "lat", "lon")
+        try:
+            values: np.ndarray = variable.values
+        except MemoryError:
+            raise
+        except Exception:  # codecs and file systems raise what they like
+            read_block(self.dataset[[name]].isel(time=times), [name], self.where)  # finds out where, and says it
+            raise
+        return values
 
     def _bytes_read(self, name: str, times: int) -> int:
         variable = self.dataset[name]

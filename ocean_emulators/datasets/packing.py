@@ -12,6 +12,8 @@ from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
 from ocean_emulators.ocean.fields import Channel
 
+_CELLS_AT_ONCE = 2**18
+
 
 class Packing(nn.Module):
     """Rows of a store [time, cell] ⇄ normalised channels [time, channel, lat, lon], land zero.
@@ -125,20 +127,23 @@ class Packing(nn.Module):
         return out
 
     def _put(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> Tensor:
-        """Put rows into place one by one: what is read stays in the processor's cache until it is written.
+        """Put rows into place, a few channels at a time, of which mask and values stay in the processor's cache.
 
         NumPy's assignment through a boolean mask copies runs of cells, several times faster than torch gathers them.
         """
         first, last, _ = channels.indices(len(self.mask))
-        cells = slice(self.bounds[first], self.bounds[last])
-        wet = self.mask[channels].flatten().numpy()
-        scratch = torch.empty(cells.stop - cells.start)
-        for row, dense in zip(rows, out, strict=True):
-            values = row[cells]
-            if not normalised:
-                exact = values if values.dtype == torch.float32 else scratch.copy_(values)
-                values = torch.addcmul(self.offset[cells], exact, self.scale[cells], out=scratch)
-            dense.view(-1).numpy()[wet] = values.numpy()
+        at_once = max(1, _CELLS_AT_ONCE // self.mask[0].numel())
+        for start in range(first, last, at_once):
+            group = slice(start, min(start + at_once, last))
+            cells = slice(self.bounds[group.start], self.bounds[group.stop])
+            wet, target = self.mask[group].flatten().numpy(), out[:, group.start - first : group.stop - first]
+            scale, offset, scratch = self.scale[cells], self.offset[cells], torch.empty(cells.stop - cells.start)
+            for row, dense in zip(rows[:, cells], target, strict=True):
+                values = row
+                if not normalised:
+                    exact = row if row.dtype == torch.float32 else scratch.copy_(row)
+                    values = torch.addcmul(offset, exact, scale, out=scratch)
+                dense.view(-1).numpy()[wet] = values.numpy()
         return out
 
     def _positions(self) -> Tensor:

@@ -150,11 +150,11 @@ def create_store(
     time: xr.DataArray,
     grid: Grid,
     scaling: Scaling,
-    times_per_file: int | None = None,
+    in_file: int | None = None,
 ) -> int:
     """Make an empty store, to be filled file by file and then sealed; returns how many times a file holds.
 
-    That is what makes files of a good size, if `times_per_file` does not say.
+    That is what makes files of a good size, if `in_file` does not say.
     """
     described = grid.to_dataset().assign(
         mask=(("channel", "lat", "lon"), mask.values),
@@ -172,19 +172,19 @@ def create_store(
     described["time"].encoding = {"units": "days since 1900-01-01", "dtype": "float64"}
     described.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
     n_times, n_cells = len(time), int(mask.sum())
-    times_per_file = times_per_file or _times_per_file(n_times, n_cells * scaling.written.itemsize)
+    in_file = in_file or times_per_file(n_times, n_cells * scaling.written.itemsize)
     zarr.open_group(path, mode="a").create_array(
         "rows",
         shape=(n_times, n_cells),
         chunks=(1, n_cells),
-        shards=(times_per_file, n_cells),
+        shards=(in_file, n_cells),
         dtype=scaling.written.name,
         compressors=Crc32cCodec(),
         # No row is ever equal to it: rows that are, Zarr leaves out.
         fill_value=-1 if scaling.storage == "bfloat16" else "NaN",
         dimension_names=("time", "cell"),
     )
-    return times_per_file
+    return in_file
 
 
 class Written(NamedTuple):
@@ -266,7 +266,7 @@ def _check_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _times_per_file(n_times: int, row_bytes: int) -> int:
+def times_per_file(n_times: int, row_bytes: int) -> int:
     """Few files, because DVC looks at each; but none that a preparation could hardly hold in memory."""
     least, most = (max(1, size // row_bytes) for size in (_MIN_FILE_BYTES, _MAX_FILE_BYTES))
     return min(n_times, most, max(least, -(-n_times // _MAX_FILES)))
