@@ -1,6 +1,8 @@
 """The one place where named fields, packed rows and stacked channels are turned into each other."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +14,12 @@ from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
 from ocean_emulators.ocean.fields import Channel
 
-_CELLS_AT_ONCE = 2**18
+_CELLS_AT_ONCE = 2**19
+
+
+@cache
+def _threads(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n, thread_name_prefix="unpack")
 
 
 class Packing(nn.Module):
@@ -51,6 +58,8 @@ class Packing(nn.Module):
         offset, scale = (scaling.offset, scaling.scale) if scaling else (0.0, 1.0)
         counts = torch.as_tensor(mask.sum((1, 2)))
         self.bounds = [0, *counts.cumsum(0).tolist()]  # of the channels' cells
+        of_circles = torch.as_tensor(mask.sum(-1)).flatten().cumsum(0)
+        self.circles = [0, *of_circles.tolist()]  # bounds of the cells of each channel's circles of latitude
         self.n_prognostic_cells = self.bounds[len(self.prognostic)]
         channel_of_cell = torch.repeat_interleave(torch.arange(len(counts)), counts)
 
@@ -95,9 +104,9 @@ class Packing(nn.Module):
         """Which channels are forcing."""
         return slice(len(self.prognostic), len(self.prognostic) + len(self.forcing))
 
-    def normalise(self, stored: Tensor, out: Tensor | None = None) -> Tensor:
+    def normalise(self, stored: Tensor) -> Tensor:
         """Stored rows [..., cell] to normalised ones, float32."""
-        return torch.addcmul(self.offset, stored.float(), self.scale, out=out)
+        return stored.float() * self.scale + self.offset
 
     def physical(self, normalised: Tensor) -> Tensor:
         """Normalised rows [..., cell], or their prognostic part, to physical ones."""
@@ -127,24 +136,40 @@ class Packing(nn.Module):
         return out
 
     def _put(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> Tensor:
-        """Put rows into place, a few channels at a time, of which mask and values stay in the processor's cache.
+        """Put rows into place, some to each of torch's threads."""
+        n = min(torch.get_num_threads(), len(rows))
+        if n < 2:
+            self._put_in_thread(rows, normalised, channels, out)
+            return out
+        parts = [slice(k * len(rows) // n, (k + 1) * len(rows) // n) for k in range(n)]
+        list(_threads(n).map(lambda part: self._put_in_thread(rows[part], normalised, channels, out[part]), parts))
+        return out
 
-        NumPy's assignment through a boolean mask copies runs of cells, several times faster than torch gathers them.
+    def _put_in_thread(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> None:
+        """A few circles of latitude at a time: what is read stays in the processor's cache until it is written.
+
+        NumPy's assignment through a boolean mask copies runs of cells, several times faster than torch gathers them; and
+        NumPy's arithmetic starts no threads of its own.
         """
         first, last, _ = channels.indices(len(self.mask))
-        at_once = max(1, _CELLS_AT_ONCE // self.mask[0].numel())
-        for start in range(first, last, at_once):
-            group = slice(start, min(start + at_once, last))
-            cells = slice(self.bounds[group.start], self.bounds[group.stop])
-            wet, target = self.mask[group].flatten().numpy(), out[:, group.start - first : group.stop - first]
-            scale, offset, scratch = self.scale[cells], self.offset[cells], torch.empty(cells.stop - cells.start)
-            for row, dense in zip(rows[:, cells], target, strict=True):
-                values = row
-                if not normalised:
-                    exact = row if row.dtype == torch.float32 else scratch.copy_(row)
-                    values = torch.addcmul(offset, exact, scale, out=scratch)
-                dense.view(-1).numpy()[wet] = values.numpy()
-        return out
+        wet, dense = self.mask.flatten().numpy(), out.flatten(1).numpy()
+        n_lat, n_lon = self.mask.shape[1:]
+        at_once = max(1, _CELLS_AT_ONCE // n_lon)
+        scratch = np.empty(at_once * n_lon, "f4")
+        for start in range(first * n_lat, last * n_lat, at_once):
+            stop = min(start + at_once, last * n_lat)
+            mask = wet[start * n_lon : stop * n_lon]
+            target = slice((start - first * n_lat) * n_lon, (stop - first * n_lat) * n_lon)
+            cells = slice(self.circles[start], self.circles[stop])
+            scale, offset = self.scale[cells].numpy(), self.offset[cells].numpy()
+            part = scratch[: cells.stop - cells.start]
+            for row, into in zip(rows[:, cells], dense[:, target], strict=True):
+                if normalised:
+                    into[mask] = row.numpy()
+                    continue
+                np.multiply(row.numpy() if row.dtype == torch.float32 else row.float().numpy(), scale, out=part)
+                np.add(part, offset, out=part)
+                into[mask] = part
 
     def _positions(self) -> Tensor:
         """Place of each dense cell in a row, from 1; 0, the zero before the row, on land. [channel, lat, lon]"""
