@@ -156,6 +156,7 @@ def create_store(
 
     That is what makes files of a good size, if `in_file` does not say.
     """
+    _encoding.cache_clear()  # there may have been another store in this place
     described = grid.to_dataset().assign(
         mask=(("channel", "lat", "lon"), mask.values),
         offset=("channel", scaling.offset),
