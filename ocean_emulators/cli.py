@@ -35,6 +35,8 @@ def configure(options: argparse.Namespace) -> None:
         f"The whole experiment, rendered from {path.as_posix()} by `ocean-emulators configure`.\n"
         "Change values here, or by `dvc exp run -S key=value`; `ocean-emulators check` says what they mean."
     )
+    if not options.output.parent.is_dir():
+        raise UserError(f"{options.output}: no such folder: {options.output.parent}; make it first")
     options.output.write_text(render(experiment, header))
     print(f"wrote {options.output}")
 

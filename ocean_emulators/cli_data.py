@@ -7,7 +7,7 @@ from typing import Any
 from ocean_emulators.config import load_yaml, parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.describe import describe_source
-from ocean_emulators.datasets.location import Location, is_url, pin, read_pointer
+from ocean_emulators.datasets.location import Location, is_url, pin, read_pointer, require_known_scheme
 from ocean_emulators.errors import UserError
 
 PRESETS = Path("configs/data")
@@ -45,6 +45,11 @@ def _location(options: argparse.Namespace) -> Location:
     source = str(options.source)
     if source.endswith((".yaml", ".yml")) and not is_url(source):
         return read_pointer(Path(source))
+    if is_url(source):
+        try:
+            require_known_scheme(source)
+        except ValueError as error:
+            raise UserError(f"data describe: {error}") from None
     return Location(source, source, options.endpoint, options.anonymous)
 
 

@@ -108,8 +108,9 @@ def make_plan(experiment: Experiment) -> Plan:
     n_parameters = sum(p.numel() for p in model.parameters())
     activations = experiment.model.activations_per_cell(model.in_channels) * shape[0] * shape[1] * _BYTES
     gib = 2.0**30
+    per_value = _BYTES if experiment.data.storage == "float32" else _BYTES // 2
     memory = {
-        "data held in memory": _BYTES * wet[prepared[0].factor] * (times["train"] + times["validation"]) / gib,
+        "data held in memory": per_value * wet[prepared[0].factor] * (times["train"] + times["validation"]) / gib,
         "training": (
             experiment.train.batch_size * max(experiment.train.rollout_calls) * activations + 5 * _BYTES * n_parameters
         )

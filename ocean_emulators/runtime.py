@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 
 from ocean_emulators.config import Config
+from ocean_emulators.errors import UserError
 
 
 class Runtime(Config):
@@ -21,7 +22,15 @@ class Runtime(Config):
     """batches made ahead of their use, each by a thread of its own"""
 
     def start(self) -> torch.device:
-        """Set the process up and return the device to compute on."""
+        """Set the process up and return the device to compute on.
+
+        Raises
+        ------
+        UserError
+            If it is not there.
+        """
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("runtime.device: cuda, but torch sees no GPU; use auto or cpu")
         torch.set_num_threads(self.threads)
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")

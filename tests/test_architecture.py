@@ -32,7 +32,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 # Code that changes no result: reading params (which DVC compares itself), messages, places, records.
 NO_RESULT = re.compile(
-    r"ocean_emulators/(__init__|errors|experiment|runtime|stages/(__init__|__main__|paths)|(aggregator|models)/__init__|tracking/.*)\.py"
+    r"ocean_emulators/(__init__|errors|experiment|runtime|stages/(__init__|paths)|(aggregator|models)/__init__|tracking/.*)\.py"
 )
 
 

@@ -20,6 +20,7 @@ from zarr.storage import LocalStore
 
 from ocean_emulators.aggregator.sums import WeightedSums
 from ocean_emulators.config import parse
+from ocean_emulators.datasets import preparation
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.preparation import prepare, resolutions, select, store_path
@@ -411,3 +412,40 @@ def test_half_the_size_states_its_error(
         measured = np.sqrt((part**2).mean())
         assert stated[channel.name] == pytest.approx(measured, rel=0.02)  # type: ignore[index, call-overload]
         assert 0 < measured < error
+
+
+def test_killed_after_the_stores_are_in_place_it_begins_anew(source: Path, tmp_path: Path) -> None:
+    """What is left of a work folder whose stores have moved away is no work to go on with."""
+    data = config(source)
+    prepare(data, tmp_path / "prepared", tmp_path / "scratch")
+    before = open_store(store_path(tmp_path / "prepared", 1)).fingerprint
+    left: list[Path] = []
+    discard = preparation._discard
+    preparation._discard = left.append  # type: ignore[assignment]
+    try:
+        prepare(data, tmp_path / "prepared", tmp_path / "scratch")
+    finally:
+        preparation._discard = discard
+    assert (left[0] / "begun.json").is_file()
+    prepare(data, tmp_path / "prepared", tmp_path / "scratch")
+    assert open_store(store_path(tmp_path / "prepared", 1)).fingerprint == before
+    assert not list((tmp_path / "scratch").glob("prepare-*"))
+
+
+def test_lost_chunks_of_given_anomalies_are_missed(tmp_path: Path) -> None:
+    dataset = tiny.dataset()
+    dataset["hfds_anomalies"] = dataset["hfds"] - 1
+    path = write(dataset.chunk(time=1), tmp_path / "s.zarr")
+    (path / "hfds_anomalies" / "7.0.0").unlink()
+    with pytest.raises(UserError, match=r"hfds_anomalies has no chunk 7.0.0 \(times 7 to 7\)"):
+        prepare(config(path, forcing=["hfds_anomalies"]), tmp_path / "prepared")
+
+
+def test_what_is_damaged_beside_the_fields_is_told(tmp_path: Path) -> None:
+    path = write(tiny.dataset(), tmp_path / "s.zarr")
+    (path / "mask_1" / "0.0").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=r"s.zarr"):
+        prepare(config(path), tmp_path / "prepared")
+    (tmp_path / "cut.zarr.zip").write_bytes(b"PK nonsense")
+    with pytest.raises(UserError, match=r"cut.zarr.zip"):
+        prepare(config(tmp_path / "cut.zarr.zip"), tmp_path / "prepared")

@@ -1,5 +1,6 @@
 """Anomalies that a source does not hold: departures of a field from its mean season."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,8 @@ def kept_seasonal_mean(dataset: xr.Dataset, channel: Channel, config: DataConfig
         building = path.with_name(path.name + ".partial")
         with building.open("wb") as file:
             np.save(file, seasonal_mean(dataset, channel, config))
+            file.flush()
+            os.fsync(file.fileno())
         building.replace(path)
     mean: np.ndarray = np.load(path, mmap_mode="r")
     return mean

@@ -39,6 +39,7 @@ class Loader:
         """Begin the next iteration at a saved place."""
         assert isinstance(self.batches, BatchSampler)
         self.batches.set_epoch(**state)
+        self._handed_out = state["position"]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -48,6 +49,8 @@ class Loader:
             self._buffers = [self.data.buffer(self.batches.largest) for _ in range(self.ahead + 1)]
         draws: Iterator[Draw] = iter(self.batches)
         self._handed_out = self.batches.position
+        if self._stream is not None:  # what is held on the device may still be on its way there
+            self._stream.wait_stream(torch.cuda.default_stream(self.device))
         pending: deque[tuple[tuple[Tensor, ...], Future[Batch]]] = deque()
         with ThreadPoolExecutor(max(self.ahead, 1)) as threads:
 

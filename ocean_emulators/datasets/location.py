@@ -33,7 +33,16 @@ _CONNECT_SECONDS, _READ_SECONDS = 5, 15
 _METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zattrs")
 _REQUESTS_AT_ONCE = 16
 _CHUNKS_PER_ARRAY = 4  # of a store that can't be listed
-_ACCESS_ERRORS = (OSError, BotoCoreError, aiohttp.ClientError, FSTimeoutError, zarr.errors.BaseZarrError, ValueError)
+_ACCESS_ERRORS = (
+    OSError,
+    BotoCoreError,
+    aiohttp.ClientError,
+    FSTimeoutError,
+    zarr.errors.BaseZarrError,
+    zipfile.BadZipFile,
+    ValueError,
+    RuntimeError,  # codecs
+)
 _UNREACHABLE = (
     ConnectionError,
     TimeoutError,
@@ -42,6 +51,14 @@ _UNREACHABLE = (
     aiohttp.ClientConnectionError,
     FSTimeoutError,
 )
+
+
+def require_known_scheme(url: str) -> None:
+    """Refuse a URL of a kind that is not read here (`ValueError`)."""
+    if not url.startswith(("s3://", "http://", "https://")):
+        raise ValueError(
+            f"found {url!r}: expected s3://, http:// or https://; copy it here, or serve it by one of these"
+        )
 
 
 class Pointer(Config):
@@ -59,6 +76,8 @@ class Pointer(Config):
     def _is_elsewhere(cls, value: str) -> str:
         if not (is_url(value) or Path(value).is_absolute()):
             raise ValueError(f"found {value!r}: expected s3://bucket/path, https://…, or an absolute path")
+        if is_url(value):
+            require_known_scheme(value)
         if is_url(value) and value.endswith(".zip"):
             raise ValueError(f"found {value!r}: a .zip file must lie on this machine; unpack it there, or copy it here")
         return value
@@ -96,11 +115,12 @@ class Location:
                 return FsspecStore.from_url(self.url, storage_options=self._options(), read_only=True)
         if not Path(self.url).exists():
             raise UserError(f"{self.name}: no such file or folder")
-        return ZipStore(self.url, mode="r") if self.url.endswith(".zip") else LocalStore(self.url, read_only=True)
+        with access_errors(self):
+            return ZipStore(self.url, mode="r") if self.url.endswith(".zip") else LocalStore(self.url, read_only=True)
 
     def keys(self, folder: str) -> list[str] | None:
         """Names of all files below a folder of the store, relative to it; None where nothing can be listed (HTTP)."""
-        if self.url.startswith("http"):
+        if self.url.startswith(("http://", "https://")):
             return None
         if self.url.endswith(".zip"):
             with zipfile.ZipFile(self.url) as archive:
@@ -231,7 +251,7 @@ def take_fingerprint(location: Location) -> str:
         for document in _METADATA:
             with suppress(FileNotFoundError):
                 sha.update(f"{document}\n".encode() + files.cat_file(f"{root}/{document}"))
-        by_http = location.url.startswith("http")
+        by_http = location.url.startswith(("http://", "https://"))
         lines = list(_sampled(location, files, root) if by_http else _listed(files, root))
         if not lines:
             raise FileNotFoundError(location.url)
@@ -293,7 +313,7 @@ def _explain(location: Location, error: Exception) -> str:
             "`anonymous: true` is for public stores"
         )
     if any(isinstance(c, _UNREACHABLE) for c in causes):
-        where = location.endpoint or (url if url.startswith("http") else "Amazon's S3")
+        where = location.endpoint or (url if url.startswith(("http://", "https://")) else "Amazon's S3")
         return f"{where} can't be reached; check the address (url, endpoint) and the network"
     if isinstance(error, FileNotFoundError):
         return f"can't be opened as a Zarr store: there is none at {url}; check the address, and the endpoint if it is on S3"

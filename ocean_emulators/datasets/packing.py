@@ -152,7 +152,7 @@ class Packing(nn.Module):
         NumPy's arithmetic starts no threads of its own.
         """
         first, last, _ = channels.indices(len(self.mask))
-        wet, dense = self.mask.flatten().numpy(), out.flatten(1).numpy()
+        wet, dense = self.mask.flatten().numpy(), out.view(len(out), -1).numpy()
         n_lat, n_lon = self.mask.shape[1:]
         at_once = max(1, _CELLS_AT_ONCE // n_lon)
         scratch = np.empty(at_once * n_lon, "f4")

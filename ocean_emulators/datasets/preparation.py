@@ -87,9 +87,9 @@ def prepare(
             job = _begin(_from_anywhere(config), work, times_per_file)
             _fill(job, resources)
             _finish(job, folder)
-            shutil.rmtree(work)
+            _discard(work)
         except MissingValues:
-            shutil.rmtree(work)  # a source that is mended has another folder
+            _discard(work)  # a source that is mended has another folder
             raise
         finally:
             _open_reader.cache_clear()
@@ -111,7 +111,7 @@ def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
     """As `select`, from a source that is open."""
     validate_metadata(dataset, config)
     span = _span_of_periods(dataset["time"].values, config)
-    validate_steps(dataset["time"].values[span], config)
+    validate_steps(dataset["time"].values, span, config)
     validate_state(dataset.isel(time=span.start), config)
     for channel in derived(config, dataset):
         reference_seasons(dataset["time"].values, channel, config)
@@ -202,11 +202,12 @@ def _from_anywhere(config: DataConfig) -> DataConfig:
 def _begin(config: DataConfig, work: Path, times_per_file: int | None) -> _Job:
     """The job of a work folder as it was left, or a new one with empty stores."""
     begun = work / "begun.json"
-    if begun.is_file():
+    if begun.is_file() and (work / "stores").is_dir():
         return _Job(config, work, **json.loads(begun.read_text()))
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    _, dataset = _open_selected(config)
+    whole, dataset = _open_selected(config, work)
+    _require_whole(config, whole)
     n_times = dataset.sizes["time"]
     wanted = resolutions(dataset, config)[1:]
     scalings = _scalings(config, work, wanted)
@@ -243,19 +244,34 @@ def _scalings(config: DataConfig, work: Path, wanted: Sequence[Resolution]) -> d
 
 
 @lru_cache(maxsize=1)
-def _open_selected(config: DataConfig) -> tuple[xr.Dataset, xr.Dataset]:
-    """The whole source, and what is selected of it: looked at once, however often it is needed."""
+def _open_selected(config: DataConfig, work: Path) -> tuple[xr.Dataset, xr.Dataset]:
+    """The whole source, and what is selected of it: looked at once, however often it is needed.
+
+    The work folder's name tells one content of a source from another: a cluster's worker outlives preparations.
+    """
     whole = open_source(config.source, keep_stacked=True)
-    dataset = select_from(whole, config)
-    fields = [c.field.anomaly_of or c.field.name for c in config.prognostic_channels + config.forcing_channels]
-    require_whole(locate(config.source), fields, _span_of_periods(whole["time"].values, config))
-    return whole, dataset
+    return whole, select_from(whole, config)
+
+
+def _require_whole(config: DataConfig, whole: xr.Dataset) -> None:
+    """Refuse a source that has lost chunks of what is read."""
+    made, time = {c.name for c in derived(config, whole)}, whole["time"].values
+    chosen = config.prognostic_channels + config.forcing_channels
+    fields = [str(c.field.anomaly_of) if c.name in made else c.field.name for c in chosen]
+    everything = bool(made) and config.anomaly_period == "all"
+    require_whole(locate(config.source), fields, slice(0, len(time)) if everything else _span_of_periods(time, config))
+
+
+def _discard(work: Path) -> None:
+    """Remove a work folder; whatever is left of it, should this be interrupted, is no work to go on with."""
+    (work / "begun.json").unlink(missing_ok=True)
+    shutil.rmtree(work)
 
 
 @lru_cache(maxsize=1)
 def _open_reader(config: DataConfig, work: Path) -> BlockReader:
     """One for all blocks that a process works on."""
-    whole, dataset = _open_selected(config)
+    whole, dataset = _open_selected(config, work)
     source, *wanted = resolutions(dataset, config)
     means = {c.name: kept_seasonal_mean(whole, c, config, work / f"{c.name}.npy") for c in derived(config, dataset)}
     channels = config.prognostic_channels + config.forcing_channels
@@ -265,7 +281,7 @@ def _open_reader(config: DataConfig, work: Path) -> BlockReader:
 
 def _fill(job: _Job, resources: Resources) -> None:
     """Do the blocks that are not done."""
-    _, dataset = _open_selected(job.config)
+    _, dataset = _open_selected(job.config, job.work)
     if derived(job.config, dataset):
         require_room(resources, seasonal_mean_bytes(dataset), "the mean season of a field")
     reader = _open_reader(job.config, job.work)

@@ -46,6 +46,10 @@ def read_published(
                 f"{where} has nothing for {channel.name} (it has {known}, …); leave the field or level out, or set "
                 "published_means and published_stds to null to compute them"
             )
+        if found is not None and found.size != 1:
+            raise UserError(
+                f"{where} holds {found.size} numbers for {channel.name}, expected one; name a store of statistics"
+            )
         values[index] = computed[index] if found is None else float(found)
     return values
 

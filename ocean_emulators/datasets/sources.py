@@ -44,7 +44,13 @@ def open_source(source: str, keep_stacked: bool = False) -> xr.Dataset:
 
 def open_location(location: Location, keep_stacked: bool = False) -> xr.Dataset:
     """As `open_source`, for a store that may be described but need not be pinned."""
-    return to_canonical(read_as_it_is(location), location.name, keep_stacked)
+    dataset = read_as_it_is(location)
+    with access_errors(location):
+        dataset = to_canonical(dataset, location.name, keep_stacked)
+        for variable in dataset.variables.values():
+            if "time" not in variable.dims:
+                variable.load()
+    return dataset
 
 
 def read_as_it_is(location: Location) -> xr.Dataset:

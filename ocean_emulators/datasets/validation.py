@@ -74,8 +74,8 @@ def _what_there_is(dataset: xr.Dataset, wanted: Channel, name: str) -> str:
     return did_you_mean(name, [str(n) for n, v in dataset.data_vars.items() if "time" in v.dims])
 
 
-def validate_steps(time: np.ndarray, config: DataConfig) -> None:
-    """Refuse a hole in time [time], or a step that is not like the others.
+def validate_steps(times: np.ndarray, span: slice, config: DataConfig) -> None:
+    """Refuse a hole in the part `span` of the times [time], or a step that is not like the others.
 
     One step of a leap year may be a day longer (`calendar.leap_gaps`), and months may differ as they do.
 
@@ -84,6 +84,7 @@ def validate_steps(time: np.ndarray, config: DataConfig) -> None:
     UserError
         Naming the first such step.
     """
+    time = times[span]
     days = calendar.steps(time)
     step = float(np.median(days)) if len(days) else calendar.step_days(time)
     even = np.isclose(days, step, rtol=0.01)
@@ -93,7 +94,7 @@ def validate_steps(time: np.ndarray, config: DataConfig) -> None:
     i = int(np.flatnonzero(~even)[0])
     raise UserError(
         f"data.source: {config.source}: the time step is {step:g} days, but {time[i]} is followed by {time[i + 1]} "
-        f"(times {i} and {i + 1}); fill the hole, or choose periods beside it"
+        f"(times {span.start + i} and {span.start + i + 1}); fill the hole, or choose periods beside it"
     )
 
 
