@@ -205,7 +205,7 @@ def _begin(config: DataConfig, work: Path, times_per_file: int | None) -> _Job:
     if begun.is_file() and (work / "stores").is_dir():
         return _Job(config, work, **json.loads(begun.read_text()))
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    work.mkdir(parents=True, exist_ok=True)
     whole, dataset = _open_selected(config, work)
     _require_whole(config, whole)
     n_times = dataset.sizes["time"]
@@ -265,7 +265,7 @@ def _require_whole(config: DataConfig, whole: xr.Dataset) -> None:
 def _discard(work: Path) -> None:
     """Remove a work folder; whatever is left of it, should this be interrupted, is no work to go on with."""
     (work / "begun.json").unlink(missing_ok=True)
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)  # a cluster's workers may still write to it
 
 
 @lru_cache(maxsize=1)
