@@ -210,9 +210,7 @@ def _require_all_seasons(seasons: Sequence[np.ndarray], train: Period) -> None:
 def _require_variation(names: tuple[str, ...], std: np.ndarray, change_std: np.ndarray) -> None:
     for name, total, change in zip(names, std, change_std, strict=True):
         if not (total > 0 and change > 0):
-            raise UserError(
-                f"data: {name} does not vary over the training period; leave the field or level out"
-            )
+            raise UserError(f"data: {name} does not vary over the training period; leave the field or level out")
 
 
 def _require_published(names: tuple[str, ...], mean: np.ndarray, std: np.ndarray, settings: StatisticsConfig) -> None:
