@@ -37,6 +37,8 @@ def main(runtime: Runtime) -> None:
         trainer = build_trainer(experiment, ocean, runtime, scratch / "last.pt", _reporter(experiment, tracker))
         if trainer.resume():
             print(f"continuing behind epoch {trainer.epoch} of {experiment.train.epochs}", flush=True)
+            # The interruption may have come after the epoch was saved and before it was recorded.
+            tracker.log_metrics(trainer.history[-1], step=trainer.epoch)
         trainer.run()
         _write_results(experiment, ocean, trainer)
     shutil.rmtree(scratch, ignore_errors=True)
