@@ -21,7 +21,13 @@ def history(project: Project) -> str:
 def interrupt(project: Project, how: signal.Signals) -> None:
     """Start `dvc repro` and stop it and its children once the first epochs are saved."""
     process = subprocess.Popen(
-        ["dvc", "repro"], cwd=project.root, env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL
+        ["dvc", "repro"],
+        cwd=project.root,
+        env=ENVIRONMENT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        # A shell that starts the tests in the background lets them ignore interruptions, and they their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 200
     while not list(project.root.glob(".scratch/*/last.pt")):
