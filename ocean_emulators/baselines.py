@@ -4,6 +4,7 @@ Each gives rows like the Stepper's `inference`, so that the same code scores all
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -18,16 +19,23 @@ from ocean_emulators.ocean import calendar
 BaselineName = Literal["persistence", "anomaly_persistence", "damped_anomaly_persistence", "climatology"]
 
 
+_SEASONS_HELD = 16
+
+
 class Seasons:
-    """The climatology by time of the store: rows of prognostic cells."""
+    """The climatology by time of the store: rows of prognostic cells, read as they are needed."""
 
     def __init__(self, store: PackedStore, statistics: Statistics, n_cells: int) -> None:
         self.bins, _ = calendar.season_bins(store.time, store.step_days)
-        self.climatology = torch.from_numpy(statistics.climatology[:, :n_cells])
+        self.climatology, self.n_cells = statistics.climatology, n_cells
+        self._season = lru_cache(_SEASONS_HELD)(self._read)
 
     def at(self, times: Sequence[int]) -> Tensor:
         """[time, prognostic cell], physical units."""
-        return self.climatology[torch.from_numpy(self.bins[np.asarray(times)])]
+        return torch.stack([self._season(int(self.bins[time])) for time in times])
+
+    def _read(self, season: int) -> Tensor:
+        return torch.from_numpy(np.asarray(self.climatology[season, : self.n_cells]))
 
 
 class Forecaster(Protocol):
@@ -44,7 +52,7 @@ class Baseline:
     def __init__(self, name: BaselineName, store: PackedStore, seasons: Seasons, train: Period, steps: int) -> None:
         """`steps` is the longest lead; damped persistence learns its factors from the training period."""
         self.name, self.store, self.seasons = name, store, seasons
-        self.n_cells = seasons.climatology.shape[1]
+        self.n_cells = seasons.n_cells
         damped = name == "damped_anomaly_persistence"
         self.damping = lag_regression(store, seasons, train, steps) if damped else None
 
@@ -73,7 +81,7 @@ def lag_regression(store: PackedStore, seasons: Seasons, train: Period, steps: i
     """
     times = store.indices(train, "train")
     recent: list[Tensor] = []  # the last `steps` anomalies, newest first
-    product = torch.zeros(steps, seasons.climatology.shape[1])
+    product = torch.zeros(steps, seasons.n_cells)
     square = torch.zeros_like(product)
     for time in times:
         row = torch.from_numpy(store.rows(time, time + 1)[0, : product.shape[1]])

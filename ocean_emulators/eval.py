@@ -22,6 +22,8 @@ _TIMES_PER_FILE = 73
 class EvaluationConfig(Config):
     lead_days: float = Field(90, gt=0)
     """length of the forecasts from starts spread over the test period, days"""
+    coarsen: int | None = None
+    """the resolution of data.coarsen that is rolled out, by its factor; null is the first; it need not be trained on"""
     start_every: int = Field(1, ge=1)
     """distance of those starts, in time steps of the data"""
     batch_size: int = Field(8, ge=1)

@@ -46,6 +46,31 @@ class Experiment(Config):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _resolutions_are_prepared(self) -> "Experiment":
+        prepared = self.data.coarsen
+        if len(self.train.passes) > len(prepared):
+            raise ValueError(
+                f"train.passes: {list(self.train.passes)} are more than the resolutions of data.coarsen, {list(prepared)}"
+            )
+        if self.evaluation.coarsen not in (None, *prepared):
+            raise ValueError(
+                f"evaluation.coarsen: found {self.evaluation.coarsen}, which is not among data.coarsen, {list(prepared)}; "
+                "add it there, or choose one of those"
+            )
+        return self
+
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """Factors of the resolutions that are trained on."""
+        passes = zip(self.data.coarsen, self.train.passes, strict=False)
+        return tuple(factor for factor, count in passes if count > 0)
+
+    @property
+    def evaluated(self) -> int:
+        """Factor of the resolution that is rolled out."""
+        return self.evaluation.coarsen or self.data.coarsen[0]
+
     def sections(self, *names: str) -> dict[str, object]:
         """Some sections as plain data: what a stage's result may depend on."""
         return {name: self.dump()[name] for name in names}
@@ -68,7 +93,7 @@ class Plan:
 
     experiment: Experiment
     grids: dict[int, tuple[int, int]]
-    """(lat, lon) by the factor in `data.coarsen`; what the plan says of the model is of the first"""
+    """(lat, lon) by the factor in `data.coarsen`"""
     step_days: float
     times: dict[str, int]
     """number of times in each period"""
@@ -94,23 +119,24 @@ def make_plan(experiment: Experiment) -> Plan:
         For a source, period, grid or rollout that can't work.
     """
     dataset = select(experiment.data)
-    prepared = resolutions(dataset, experiment.data)[1:]
-    shape = prepared[0].grid.shape
+    prepared = {r.factor: r for r in resolutions(dataset, experiment.data)[1:]}
+    shapes = {factor: r.grid.shape for factor, r in prepared.items()}
     time = dataset["time"].values
     times, windows = times_of_periods(experiment, time), count_windows(experiment, time)
     prognostic, forcing = experiment.data.prognostic_channels, experiment.data.forcing_channels
+    used = dict.fromkeys([*experiment.trained, experiment.evaluated])
     with torch.device("meta"):
-        mask = torch.ones(len(prognostic), *shape, dtype=torch.bool)
-        lat, lon = (torch.ones(n) for n in shape)
-        ocean = OceanContext(len(prognostic), len(forcing), mask, lat, lon, torch.ones(len(prognostic)))
-        model = experiment.model.build(ocean)
-    wet = {r.factor: int(sum(r.wet[c.mask_level].sum() for c in prognostic + forcing)) for r in prepared}
+        oceans = [_context(len(prognostic), len(forcing), shapes[factor]) for factor in used]
+        model = experiment.model.build(*oceans)
+    wet = {factor: int(sum(r.wet[c.mask_level].sum() for c in prognostic + forcing)) for factor, r in prepared.items()}
     n_parameters = sum(p.numel() for p in model.parameters())
-    activations = experiment.model.activations_per_cell(model.in_channels) * shape[0] * shape[1] * _BYTES
+    cells = max(shapes[factor][0] * shapes[factor][1] for factor in experiment.trained)
+    activations = experiment.model.activations_per_cell(model.in_channels) * cells * _BYTES
     gib = 2.0**30
     per_value = _BYTES if experiment.data.storage == "float32" else _BYTES // 2
+    held = sum(wet[factor] for factor in experiment.trained) * (times["train"] + times["validation"])
     memory = {
-        "data held in memory": per_value * wet[prepared[0].factor] * (times["train"] + times["validation"]) / gib,
+        "data held in memory": per_value * held / gib,
         "training": (
             experiment.train.batch_size * max(experiment.train.rollout_calls) * activations + 5 * _BYTES * n_parameters
         )
@@ -118,7 +144,7 @@ def make_plan(experiment: Experiment) -> Plan:
     }
     return Plan(
         experiment=experiment,
-        grids={r.factor: r.grid.shape for r in prepared},
+        grids=shapes,
         step_days=calendar.step_days(time),
         times=times,
         gaps={name: len(calendar.leap_gaps(time[inside])) for name, inside in _inside(experiment, time).items()},
@@ -129,6 +155,13 @@ def make_plan(experiment: Experiment) -> Plan:
         out_channels=model.out_channels,
         memory_gib=memory,
     )
+
+
+def _context(n_prognostic: int, n_forcing: int, shape: tuple[int, int]) -> OceanContext:
+    """An ocean of some size, of which nothing is known."""
+    mask = torch.ones(n_prognostic, *shape, dtype=torch.bool)
+    lat, lon = (torch.ones(n) for n in shape)
+    return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.ones(n_prognostic))
 
 
 def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:

@@ -17,6 +17,8 @@ from ocean_emulators.models.base import BaseModelConfig
 class BatchOutput:
     """What a batch gave."""
 
+    resolution: int
+    """number of the resolution that the batch was of"""
     loss: Tensor
     """scalar; on the graph when it comes from `train_batch`"""
     channel_loss: Tensor
@@ -30,21 +32,21 @@ class Stepper:
     ----------
     model: maps (states, forcing) to the next states, see `BaseModel.forward`
     config: the model's configuration, which says what times a call reads and writes
-    loss: needed for training and validation only
+    losses: of each resolution; needed for training and validation only
     detach_every: training cuts the gradient before every n-th call; 0 never does
-    input_noise: standard deviation of noise on the states that training begins from, in units of each channel's
-        standard deviation of the change over one step
+    input_noise: of each resolution, standard deviation of noise on the states that training begins from, [channel, lat, lon],
+        normalised; empty for none
     """
 
     def __init__(
         self,
         model: nn.Module,
         config: BaseModelConfig,
-        loss: MaskedLoss | None = None,
+        losses: Sequence[MaskedLoss] = (),
         detach_every: int = 0,
-        input_noise: Tensor | None = None,
+        input_noise: Sequence[Tensor] = (),
     ) -> None:
-        self.model, self.config, self.loss = model, config, loss
+        self.model, self.config, self.losses = model, config, losses
         self.detach_every, self.input_noise = detach_every, input_noise
 
     @property
@@ -52,7 +54,9 @@ class Stepper:
         """The times that one call reads and writes."""
         return self.config.requirements
 
-    def rollout(self, states: Tensor, forcing: Callable[[int], Tensor], calls: int) -> Iterator[Tensor]:
+    def rollout(
+        self, states: Tensor, forcing: Callable[[int], Tensor], calls: int, resolution: int = 0
+    ) -> Iterator[Tensor]:
         """Feed the emulator its own output.
 
         Parameters
@@ -60,6 +64,7 @@ class Stepper:
         states: [batch, input state, channel, lat, lon], normalised
         forcing: for each call its forcing, [batch, forcing time, forcing channel, lat, lon]
         calls: how often to call the model
+        resolution: number of the resolution that they are of
 
         Yields
         ------
@@ -68,14 +73,14 @@ class Stepper:
         for call in range(calls):
             if call and self.detach_every and call % self.detach_every == 0:
                 states = states.detach()
-            predicted = self.model(states, forcing(call))
+            predicted = self.model(states, forcing(call), resolution)
             yield predicted
             states = torch.cat([states, predicted], dim=1)[:, -self.config.input_states :]
 
     def train_batch(self, batch: Batch, calls: int, generator: torch.Generator | None = None) -> BatchOutput:
         """Loss of a rollout over windows; call `loss.backward()` on it. `generator` draws the input noise."""
         self.model.train()
-        return self._loss_of_windows(batch, calls, lambda states: self._with_noise(states, generator))
+        return self._loss_of_windows(batch, calls, lambda states: self._with_noise(states, batch.resolution, generator))
 
     @torch.no_grad()
     def validate_batch(self, batch: Batch, calls: int) -> BatchOutput:
@@ -83,14 +88,13 @@ class Stepper:
         self.model.eval()
         return self._loss_of_windows(batch, calls, lambda states: states)
 
-    def _with_noise(self, states: Tensor, generator: torch.Generator | None) -> Tensor:
-        if self.input_noise is None:
+    def _with_noise(self, states: Tensor, resolution: int, generator: torch.Generator | None) -> Tensor:
+        if not self.input_noise:
             return states
         noise = torch.randn(states.shape, generator=generator, device=states.device)
-        return states + self.input_noise * noise
+        return states + self.input_noise[resolution] * noise
 
     def _loss_of_windows(self, batch: Batch, calls: int, perturb: Callable[[Tensor], Tensor]) -> BatchOutput:
-        assert self.loss is not None
         needs, now = self.requirements, self.requirements.past
         initial = perturb(batch.prognostic[:, now - needs.input_states + 1 : now + 1])
 
@@ -98,11 +102,12 @@ class Stepper:
             return batch.forcing[:, [now + offset for offset in needs.forcing_offsets(call)]]
 
         losses = []
-        for call, predicted in enumerate(self.rollout(initial, forcing_of, calls)):
+        for call, predicted in enumerate(self.rollout(initial, forcing_of, calls, batch.resolution)):
             first = now + 1 + call * needs.output_states
-            losses.append(self.loss(predicted, batch.prognostic[:, first : first + needs.output_states]))
+            truth = batch.prognostic[:, first : first + needs.output_states]
+            losses.append(self.losses[batch.resolution](predicted, truth))
         channel_loss = torch.stack(losses)
-        return BatchOutput(channel_loss.mean(), channel_loss.detach())
+        return BatchOutput(batch.resolution, channel_loss.mean(), channel_loss.detach())
 
     @torch.no_grad()
     def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:

@@ -32,6 +32,9 @@ class TrainConfig(Config):
     rollout_calls: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     """length of the rollout that the loss sees, in calls of the model (K); several are used one after the other, each for
     an equal share of the epochs; validation uses the last"""
+    passes: tuple[Annotated[float, Field(ge=0)], ...] = Field((1.0,), min_length=1)
+    """how often an epoch shows each window of a resolution, for the resolutions of data.coarsen in their order; those that
+    it does not reach, and those with 0, are not trained on. Batches hold one resolution each, in random order"""
     strides: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
     """distances between consecutive states of training windows, in time steps of the data; 1 must be among them, because
     validation and rollouts step from state to state"""
@@ -54,6 +57,15 @@ class TrainConfig(Config):
     """decay per optimiser step of the weights' moving average, which is what validation and evaluation use"""
     loss: LossConfig = LossConfig()
     """what is minimised"""
+
+    @field_validator("passes")
+    @classmethod
+    def _first_is_trained(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value[0] == 0:
+            raise ValueError(
+                f"found {list(value)}: the first resolution, which all are normalised like, must be trained on"
+            )
+        return value
 
     @field_validator("strides")
     @classmethod
@@ -88,11 +100,12 @@ class Trainer:
         self.config, self.stepper = config, stepper
         self.train_aggregator, self.validate_aggregator = train_aggregator, validate_aggregator
         self.checkpoint, self.report = checkpoint, report
-        self.samplers = [BatchSampler(data.sizes, config.batch_size, config.seed) for data in train_data]
+        passes = [passes for passes in config.passes if passes > 0]
+        self.samplers = [BatchSampler(data.sizes, config.batch_size, config.seed, passes) for data in train_data]
         self.train_loaders = [
             Loader(data, sampler, ahead) for data, sampler in zip(train_data, self.samplers, strict=True)
         ]
-        in_order = SequentialBatches(validation_data.sizes[0], config.batch_size)
+        in_order = SequentialBatches(validation_data.sizes, config.batch_size)
         self.validation_loader = Loader(validation_data, in_order, ahead)
         self.optimizer = torch.optim.AdamW(
             stepper.model.parameters(),

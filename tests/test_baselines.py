@@ -1,5 +1,7 @@
 """Baselines are their formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,8 +38,8 @@ def damping_by_hand(x: np.ndarray, clim: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["persistence", "climatology", "anomaly_persistence", "damped_anomaly_persistence"])
 def test_forecasts_by_hand(name: BaselineName, store: PackedStore, seasons: Seasons, experiment: Experiment) -> None:
-    clim = seasons.climatology.numpy()
-    x = store.rows(0, len(store.time))[:, : seasons.climatology.shape[1]]
+    clim = seasons.at(range(73)).numpy()
+    x = store.rows(0, len(store.time))[:, : seasons.n_cells]
     baseline = Baseline(name, store, seasons, experiment.data.periods.train, STEPS)
     forecast = list(baseline.forecast(STARTS, STEPS))
     assert len(forecast) == STEPS
@@ -48,17 +50,20 @@ def test_forecasts_by_hand(name: BaselineName, store: PackedStore, seasons: Seas
 def test_damping_is_the_lagged_regression_of_the_training_period(
     store: PackedStore, seasons: Seasons, experiment: Experiment
 ) -> None:
-    clim = seasons.climatology.numpy()
+    clim = seasons.at(range(73)).numpy()
     expected = damping_by_hand(store.rows(0, 146)[:, : clim.shape[1]], clim)
     damping = lag_regression(store, seasons, experiment.data.periods.train, STEPS).numpy()
     assert damping.shape == expected.shape
     assert np.allclose(damping, expected, atol=1e-3)
 
 
-def test_a_cell_without_anomalies_is_damped_away(store: PackedStore, seasons: Seasons, experiment: Experiment) -> None:
-    n_cells = seasons.climatology.shape[1]
+def test_a_cell_without_anomalies_is_damped_away(
+    store: PackedStore, statistics: Statistics, seasons: Seasons, experiment: Experiment
+) -> None:
+    n_cells = seasons.n_cells
     first, second = (torch.from_numpy(store.rows(i, i + 73)[:, :n_cells]) for i in (0, 73))
-    seasons.climatology = torch.where(torch.arange(n_cells) == 4, first, seasons.climatology)
+    same = torch.where(torch.arange(n_cells) == 4, first, seasons.at(range(73))).numpy()
+    seasons = Seasons(store, replace(statistics, climatology=same), n_cells)
     assert (second[:, 4] != first[:, 4]).any()
     year = experiment.data.periods.train.replace(end="2000-12-31")
     damping = lag_regression(store, seasons, year, STEPS)

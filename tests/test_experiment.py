@@ -94,6 +94,9 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
         ("evaluation.report_days=[10, 12]", r"evaluation.report_days: found 12, but .* every 5 days"),
         ("model.dilation=[1, 40]", r"model.dilation: \[1, 40\] needs"),
         ("data.levels=[0, 5]", r"data.levels: level 5"),
+        ("train.passes=[1, 1]", r"train.passes: \[1.0, 1.0\] are more than the resolutions of data.coarsen, \[1\]"),
+        ("train.passes=[0]", r"train.passes: found \[0.0\]: the first resolution"),
+        ("evaluation.coarsen=2", r"evaluation.coarsen: found 2, which is not among data.coarsen, \[1\]; add it there"),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(source: Path, change: str, message: str) -> None:

@@ -95,7 +95,7 @@ def test_what_ranks_cannot_share_is_refused() -> None:
 
 
 def test_validation_sees_all_in_order() -> None:
-    batches = SequentialBatches(7, 3)
-    assert [draw.indices for draw in batches] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert (len(batches), batches.largest) == (3, 3)
-    assert [draw.indices for draw in SequentialBatches(2, 9)] == [[0, 1]]
+    batches = SequentialBatches([7, 2], 3)
+    assert list(batches) == [(0, [0, 1, 2]), (0, [3, 4, 5]), (0, [6]), (1, [0, 1])]
+    assert (len(batches), batches.largest) == (4, 3)
+    assert list(SequentialBatches([2], 9)) == [(0, [0, 1])]

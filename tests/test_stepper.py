@@ -13,7 +13,7 @@ from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
 from ocean_emulators.datasets.train_data import Batch, Windows
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.losses import LossConfig
+from ocean_emulators.losses import LossConfig, MaskedLoss
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import SamudraConfig
 from ocean_emulators.stepper import Stepper
@@ -29,7 +29,7 @@ class Linear(nn.Module):
         super().__init__()
         self.gain, self.outputs = nn.Parameter(torch.tensor(0.6)), outputs
 
-    def forward(self, states: Tensor, forcing: Tensor) -> Tensor:
+    def forward(self, states: Tensor, forcing: Tensor, resolution: int = 0) -> Tensor:
         weights = (1 + torch.arange(forcing.shape[1])) / 10
         driven = torch.einsum("bjcyx,j->byx", forcing, weights)[:, None]
         state = self.gain * states[:, -1] + 0.3 * states[:, 0] + driven
@@ -66,7 +66,7 @@ def mean_square(predicted: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([((a - b)[wet] ** 2).mean() for a, b, wet in zip(predicted, truth, mask, strict=True)])
 
 
-def loss_of(store: PackedStore, statistics: Statistics, packing: Packing) -> nn.Module:
+def loss_of(store: PackedStore, statistics: Statistics, packing: Packing) -> MaskedLoss:
     context = OceanContext.of(packing, statistics, store.grid)
     names = [c.field.name for c in store.prognostic]
     return LossConfig(unit="state").build(context, names, torch.tensor(store.grid.area))
@@ -77,7 +77,7 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
     config: SamudraConfig, store: PackedStore, statistics: Statistics, packing: Packing, experiment: Experiment
 ) -> None:
     loss = loss_of(store, statistics, packing)
-    stepper = Stepper(Linear(config.output_states), config, loss)  # type: ignore[arg-type]
+    stepper = Stepper(Linear(config.output_states), config, [loss])
     period = experiment.data.periods.test
     rows = Rows(store, packing, store.indices(period, "test"), "host")
     calls = 4 // config.output_states
@@ -112,7 +112,7 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
 def test_inference_stops_after_the_steps_asked_for(
     store: PackedStore, packing: Packing, experiment: Experiment
 ) -> None:
-    stepper = Stepper(Linear(2), PAIRS)  # type: ignore[arg-type]
+    stepper = Stepper(Linear(2), PAIRS)
     period = experiment.data.periods.test
     data = InferenceDataset(
         Rows(store, packing, store.indices(period, "test"), "none"), period, "test", stepper.requirements
@@ -128,7 +128,7 @@ class Gain(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(0.5))
 
-    def forward(self, states: Tensor, forcing: Tensor) -> Tensor:
+    def forward(self, states: Tensor, forcing: Tensor, resolution: int = 0) -> Tensor:
         return self.gain * states[:, -1:]
 
 
@@ -145,7 +145,7 @@ def test_gradients_stop_where_detached(
 ) -> None:
     """x(k) = g^k x(0), and the loss is the mean of x: its derivative by g is known for any cut."""
     model = Gain()
-    stepper = Stepper(model, PRESENT_AND_NEXT, mean_of_prediction, detach_every)  # type: ignore[arg-type]
+    stepper = Stepper(model, PRESENT_AND_NEXT, [mean_of_prediction], detach_every)  # type: ignore[arg-type]
     batch = batch_of(packing, store, 0, 1, 4)
     stepper.train_batch(batch, 3).loss.backward()
     first = batch.prognostic[:, 0].mean()
@@ -157,7 +157,7 @@ def test_validation_leaves_no_trace(store: PackedStore, statistics: Statistics, 
     torch.manual_seed(0)
     config = SamudraConfig(width=(4,), dilation=(1,), expansion=1, norm="batch")
     model = config.build(OceanContext.of(packing, statistics, store.grid))
-    stepper = Stepper(model, config, loss_of(store, statistics, packing))  # type: ignore[arg-type]
+    stepper = Stepper(model, config, [loss_of(store, statistics, packing)])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     output = stepper.validate_batch(batch_of(packing, store, 0, 2, 3), 2)
     assert not output.loss.requires_grad
@@ -172,8 +172,8 @@ def test_noise_is_of_training_alone_and_follows_from_the_seed(
     loss = loss_of(store, statistics, packing)
     batch = batch_of(packing, store, 0, 1, 3)
     noise = torch.ones(len(store.prognostic), 1, 1)
-    noisy = Stepper(Gain(), PRESENT_AND_NEXT, loss, input_noise=noise)  # type: ignore[arg-type]
-    quiet = Stepper(Gain(), PRESENT_AND_NEXT, loss)  # type: ignore[arg-type]
+    noisy = Stepper(Gain(), PRESENT_AND_NEXT, [loss], input_noise=[noise])
+    quiet = Stepper(Gain(), PRESENT_AND_NEXT, [loss])
 
     def trained(seed: int) -> Tensor:
         return noisy.train_batch(batch, 2, torch.Generator().manual_seed(seed)).loss

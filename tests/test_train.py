@@ -10,10 +10,12 @@ import torch
 from ocean_emulators.checkpoints import load_checkpoint, save_checkpoint
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.preparation import prepare, store_path
+from ocean_emulators.datasets.statistics import Statistics, compute_statistics
+from ocean_emulators.datasets.store import PackedStore, open_store
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.models.base import OceanContext
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages.train import build_trainer
 from ocean_emulators.stages.wiring import Ocean
@@ -49,17 +51,17 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(norm: str, 
     tree = tiny.experiment(epochs=3, rollout_calls=[1, 1, 2], input_noise=0.2)
     tree["model"]["norm"] = norm
     experiment = parse(Experiment, tree, "tiny")
-    whole = build_trainer(experiment, ocean, RUNTIME, tmp_path / "whole.pt", quiet)
+    whole = build_trainer(experiment, [ocean], RUNTIME, tmp_path / "whole.pt", quiet)
     whole.run()
 
     path = tmp_path / "parts.pt"
     for epoch in (1, 2):
-        part = build_trainer(experiment, ocean, RUNTIME, path, interrupt)
+        part = build_trainer(experiment, [ocean], RUNTIME, path, interrupt)
         assert part.resume() == (epoch > 1)
         with pytest.raises(Interrupted):
             part.run()
         assert part.epoch == epoch
-    last = build_trainer(experiment, ocean, RUNTIME, path, quiet)
+    last = build_trainer(experiment, [ocean], RUNTIME, path, quiet)
     assert last.resume()
     last.run()
 
@@ -75,7 +77,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(norm: str, 
 
 def test_it_learns(ocean: Ocean, tmp_path: Path) -> None:
     experiment = parse(Experiment, tiny.experiment(epochs=4, rollout_calls=[1], batch_size=8), "tiny")
-    trainer = build_trainer(experiment, ocean, RUNTIME, tmp_path / "last.pt", quiet)
+    trainer = build_trainer(experiment, [ocean], RUNTIME, tmp_path / "last.pt", quiet)
     trainer.run()
     losses = [logs["train/mean/loss"] for logs in trainer.history]
     assert losses[-1] < 0.8 * losses[0]
@@ -86,7 +88,7 @@ def test_it_learns(ocean: Ocean, tmp_path: Path) -> None:
 def test_another_seed_is_another_run(ocean: Ocean, tmp_path: Path) -> None:
     first, again, other = (
         build_trainer(
-            parse(Experiment, tiny.experiment(seed=seed), "tiny"), ocean, RUNTIME, tmp_path / "last.pt", quiet
+            parse(Experiment, tiny.experiment(seed=seed), "tiny"), [ocean], RUNTIME, tmp_path / "last.pt", quiet
         ).stepper.model.state_dict()
         for seed in (1, 1, 2)
     )
@@ -95,7 +97,7 @@ def test_another_seed_is_another_run(ocean: Ocean, tmp_path: Path) -> None:
 
 
 def test_without_a_checkpoint_there_is_nothing_to_resume(ocean: Ocean, experiment: Experiment, tmp_path: Path) -> None:
-    assert not build_trainer(experiment, ocean, RUNTIME, tmp_path / "last.pt", quiet).resume()
+    assert not build_trainer(experiment, [ocean], RUNTIME, tmp_path / "last.pt", quiet).resume()
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
@@ -121,3 +123,37 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("not a checkpoint")
     with pytest.raises(UserError, match=r"text.pt: can't be read as a checkpoint"):
         load_checkpoint(tmp_path / "text.pt")
+
+
+def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_path: Path) -> None:
+    """Each as often as asked for, scored apart, normalised like the first, and interrupted without a trace."""
+    tree = tiny.experiment(experiment.data.source, epochs=2, rollout_calls=[1], passes=[1, 0.5])
+    tree["data"]["coarsen"] = [1, 2, 4]
+    tree["model"] |= {"width": [6], "dilation": [1]}
+    both = parse(Experiment, tree, "tiny")
+    prepare(both.data, tmp_path / "prepared")
+    stores = [open_store(store_path(tmp_path / "prepared", factor)) for factor in both.trained]
+    statistics = compute_statistics(stores[0], both.data.periods.train)
+    oceans = [Ocean(store, statistics, Packing.of(store, statistics)) for store in stores]
+    assert [ocean.store.grid.shape for ocean in oceans] == [(16, 32), (8, 16)]
+
+    whole = build_trainer(both, oceans, RUNTIME, tmp_path / "whole.pt", quiet)
+    draws = whole.samplers[0].batches(epoch=0)
+    shown = [sum(len(draw.indices) for draw in draws if draw.resolution == k) for k in (0, 1)]
+    assert shown == [145, round(0.5 * 145)]
+    whole.run()
+    for name in ("train/mean/loss", "train/x2/mean/loss", "val/mean/loss", "val/x2/mean/loss"):
+        assert 0 < whole.history[1][name] < whole.history[0][name], name
+    assert not any("x4" in name for name in whole.history[0])
+
+    part = build_trainer(both, oceans, RUNTIME, tmp_path / "parts.pt", interrupt)
+    with pytest.raises(Interrupted):
+        part.run()
+    rest = build_trainer(both, oceans, RUNTIME, tmp_path / "parts.pt", quiet)
+    assert rest.resume()
+    rest.run()
+    assert history(rest) == history(whole)
+    # The weights belong to no grid: they load into a model for one that was not trained on.
+    coarsest = open_store(store_path(tmp_path / "prepared", 4))
+    context = OceanContext.of(Packing.of(coarsest, statistics), statistics, coarsest.grid)
+    both.model.build(context).load_state_dict(whole.stepper.model.state_dict())

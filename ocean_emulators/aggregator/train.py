@@ -1,4 +1,4 @@
-"""Losses over an epoch: in all, and by channel, variable and level."""
+"""Losses over an epoch: in all, and by channel, variable and level; of each resolution."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,31 +10,40 @@ from ocean_emulators.stepper import BatchOutput
 
 
 class TrainAggregator:
-    """Means over the batches of an epoch, as `train/mean/loss`, `train/loss/{channel,variable,depth}/…`."""
+    """Means over the batches of an epoch, as `train/mean/loss`, `train/loss/{channel,variable,depth}/…`.
+
+    Those of further resolutions come as `train/x2/mean/loss` and so on, by the factors of `data.coarsen`.
+    """
 
     label = "train"
 
-    def __init__(self, channels: Sequence[Channel]) -> None:
+    def __init__(self, channels: Sequence[Channel], factors: Sequence[int] = (1,)) -> None:
         self.channels = tuple(channels)
+        self.labels = [self.label, *(f"{self.label}/x{factor}" for factor in factors[1:])]
         self.reset()
 
     def reset(self) -> None:
         """Begin an epoch."""
-        self.total = torch.zeros(len(self.channels), dtype=torch.float64)
-        self.weight = 0
+        self.totals = torch.zeros(len(self.labels), len(self.channels), dtype=torch.float64)
+        self.weights = [0] * len(self.labels)
 
     def record_batch(self, output: BatchOutput, weight: int = 1) -> None:
         """Add a batch."""
-        self.total += weight * output.channel_loss.mean(0).double().cpu()
-        self.weight += weight
+        self.totals[output.resolution] += weight * output.channel_loss.mean(0).double().cpu()
+        self.weights[output.resolution] += weight
 
     def get_logs(self) -> dict[str, float]:
         """The means so far."""
-        loss = (self.total / max(self.weight, 1)).tolist()
+        logs: dict[str, float] = {}
+        for label, total, weight in zip(self.labels, self.totals, self.weights, strict=True):
+            logs |= self._logs_of(label, (total / max(weight, 1)).tolist())
+        return logs
+
+    def _logs_of(self, label: str, loss: list[float]) -> dict[str, float]:
         groups: dict[str, list[float]] = defaultdict(list)
         for channel, value in zip(self.channels, loss, strict=True):
             groups[f"channel/{channel.name}"].append(value)
             groups[f"variable/{channel.field.name}"].append(value)
             groups[f"depth/{channel.mask_level}"].append(value)
-        mean = {f"{self.label}/loss/{name}": sum(values) / len(values) for name, values in groups.items()}
-        return {f"{self.label}/mean/loss": sum(loss) / len(loss), **mean}
+        mean = {f"{label}/loss/{name}": sum(values) / len(values) for name, values in groups.items()}
+        return {f"{label}/mean/loss": sum(loss) / len(loss), **mean}

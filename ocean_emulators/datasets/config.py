@@ -87,7 +87,8 @@ class DataConfig(Config):
     """depth levels to keep, counted from the surface (0)"""
     coarsen: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
     """factors by which the grid of the source is coarsened in both directions, by means over wet area; one prepared store
-    each; the first is the one that is trained on, validated and rolled out; 1 is the source's own grid"""
+    each; 1 is the source's own grid. All are normalised by the statistics of the first; train.passes says which are trained
+    on, evaluation.coarsen which is rolled out"""
     anomaly_period: Literal["train", "all"] = "train"
     """what the seasonal mean behind hfds_anomalies is made from, where the source does not hold them: the training period,
     or all times of the source (as for the published weights, which so have seen the test period's forcing)"""

@@ -89,14 +89,15 @@ class BatchSampler:
 
 
 class SequentialBatches:
-    """Every window of the primary resolution once, in order: for validation."""
+    """Every window of each resolution once, in order: for validation."""
 
-    def __init__(self, size: int, batch_size: int) -> None:
-        self.size, self.largest, self.position = size, min(batch_size, size), 0
+    def __init__(self, sizes: Sequence[int], batch_size: int) -> None:
+        self.sizes, self.largest, self.position = tuple(sizes), min(batch_size, max(sizes)), 0
 
     def __len__(self) -> int:
-        return -(-self.size // self.largest)
+        return sum(-(-size // self.largest) for size in self.sizes)
 
     def __iter__(self) -> Iterator[Draw]:
-        for first in range(0, self.size, self.largest):
-            yield Draw(0, list(range(first, min(first + self.largest, self.size))))
+        for resolution, size in enumerate(self.sizes):
+            for first in range(0, size, self.largest):
+                yield Draw(resolution, list(range(first, min(first + self.largest, size))))

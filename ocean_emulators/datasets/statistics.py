@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial, reduce
 from operator import add
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 from tqdm import tqdm
 
 from ocean_emulators.config.base import digest
@@ -34,8 +36,9 @@ class Statistics:
     """[channel], standard deviation in space and time"""
     change_std: np.ndarray
     """[channel], standard deviation in space and time of the change over one time step"""
-    climatology: np.ndarray
-    """[season, cell], mean over the years of the training period in each bin of the year; float32"""
+    climatology: np.ndarray | zarr.Array[Any]
+    """[season, cell], mean over the years of the training period in each bin of the year; float32. As large as a year of the
+    data: what was written is read when it is indexed"""
     names: tuple[str, ...]
     """[channel]"""
     fingerprint: str
@@ -228,6 +231,7 @@ def _require_published(names: tuple[str, ...], mean: np.ndarray, std: np.ndarray
 
 def write_statistics(statistics: Statistics, path: Path) -> None:
     """As one small Zarr store."""
+    assert isinstance(statistics.climatology, np.ndarray)
     dataset = xr.Dataset(
         {
             "mean": ("channel", statistics.mean),
@@ -253,9 +257,10 @@ def read_statistics(path: Path | str) -> Statistics:
     """
     if not (Path(path) / "zarr.json").is_file():
         raise UserError(f"{path}: no statistics here; `dvc repro stats` makes them")
-    dataset = xr.open_zarr(path, chunks=None)
+    group: Any = zarr.open_group(path, mode="r")
     return Statistics(
-        **{name: dataset[name].values for name in ("mean", "std", "change_std", "climatology")},
-        names=tuple(dataset.attrs["names"]),
-        fingerprint=dataset.attrs["fingerprint"],
+        **{name: group[name][:] for name in ("mean", "std", "change_std")},
+        climatology=group["climatology"],
+        names=tuple(group.attrs["names"]),
+        fingerprint=group.attrs["fingerprint"],
     )

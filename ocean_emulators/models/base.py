@@ -96,51 +96,74 @@ class OceanContext:
         return self.mask.float().mean(0, keepdim=True)
 
 
-class BaseModel(nn.Module):
-    """An emulator: maps given states and forcing to the next states, all normalised, land zero.
-
-    Channels are stacked [time, channel], oldest first, states before forcing: the layout of the released weights.
-    """
+class GridFields(nn.Module):
+    """What a model keeps of a grid that it runs on. It follows from the data, and stays out of checkpoints."""
 
     mask: Tensor
-    change_scale: Tensor
+    """[prognostic channel, lat, lon], 1 in the ocean"""
     static: Tensor
+    """[extra input, lat, lon]"""
 
     def __init__(self, config: BaseModelConfig, ocean: OceanContext) -> None:
         super().__init__()
-        self.config = config
         static = [ocean.mask[:0].float()]
         static += [ocean.unit_sphere()] if config.coordinates else []
         static += [ocean.depth()] if config.bathymetry else []
         self.register_buffer("static", torch.cat(static), persistent=False)
-        self.in_channels = (
-            config.input_states * ocean.n_prognostic
-            + len(config.forcing_times) * ocean.n_forcing
-            + self.static.shape[0]
-        )
-        self.out_channels = config.output_states * ocean.n_prognostic
         self.register_buffer("mask", ocean.mask.float(), persistent=False)
-        self.register_buffer("change_scale", ocean.change_scale[:, None, None], persistent=False)
+
+
+class BaseModel(nn.Module):
+    """An emulator: maps given states and forcing to the next states, all normalised, land zero.
+
+    The weights belong to no grid: a model runs on every one of the oceans that it was built for, which are resolutions of
+    one ocean, with the same fields.
+
+    Channels are stacked [time, channel], oldest first, states before forcing: the layout of the released weights.
+    """
+
+    change_scale: Tensor
+
+    def __init__(self, config: BaseModelConfig, *oceans: OceanContext) -> None:
+        super().__init__()
+        first = oceans[0]
+        self.config = config
+        self.grids = nn.ModuleList(GridFields(config, ocean) for ocean in oceans)
+        self.in_channels = (
+            config.input_states * first.n_prognostic
+            + len(config.forcing_times) * first.n_forcing
+            + len(self.grid(0).static)
+        )
+        self.out_channels = config.output_states * first.n_prognostic
+        self.register_buffer("change_scale", first.change_scale[:, None, None], persistent=False)
+
+    def grid(self, resolution: int) -> GridFields:
+        """What is kept of a grid."""
+        grid = self.grids[resolution]
+        assert isinstance(grid, GridFields)
+        return grid
 
     @abstractmethod
-    def network(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor, resolution: int) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon]"""
 
-    def forward(self, states: Tensor, forcing: Tensor) -> Tensor:
+    def forward(self, states: Tensor, forcing: Tensor, resolution: int = 0) -> Tensor:
         """One call.
 
         Parameters
         ----------
         states: [batch, input state, prognostic channel, lat, lon]
         forcing: [batch, forcing time, forcing channel, lat, lon]
+        resolution: number of the ocean that they are of, among those that the model was built for
 
         Returns
         -------
         [batch, output state, prognostic channel, lat, lon]
         """
-        static = self.static.expand(len(states), -1, -1, -1)
-        out = self.network(torch.cat([states.flatten(1, 2), forcing.flatten(1, 2), static], dim=1))
+        grid = self.grid(resolution)
+        static = grid.static.expand(len(states), -1, -1, -1)
+        out = self.network(torch.cat([states.flatten(1, 2), forcing.flatten(1, 2), static], dim=1), resolution)
         out = torch.unflatten(out, 1, (self.config.output_states, -1))
         if self.config.prediction == "change":
             out = states[:, -1:] + self.change_scale * out
-        return out * self.mask
+        return out * grid.mask

@@ -77,17 +77,18 @@ class SamudraConfig(BaseModelConfig):
                     "use fewer resolutions (shorter width and dilation) or smaller dilations"
                 )
 
-    def build(self, ocean: OceanContext) -> "Samudra":
-        """The model, with fresh weights, for an ocean."""
-        self.check_grid(ocean.grid_shape)
-        return Samudra(self, ocean)
+    def build(self, *oceans: OceanContext) -> "Samudra":
+        """The model, with fresh weights, for resolutions of an ocean."""
+        for ocean in oceans:
+            self.check_grid(ocean.grid_shape)
+        return Samudra(self, *oceans)
 
 
 class Samudra(BaseModel):
     """The U-Net and a convolution that reads the channels out."""
 
-    def __init__(self, config: SamudraConfig, ocean: OceanContext) -> None:
-        super().__init__(config, ocean)
+    def __init__(self, config: SamudraConfig, *oceans: OceanContext) -> None:
+        super().__init__(config, *oceans)
         self.unet = UNet(
             self.in_channels,
             config.widths,
@@ -103,8 +104,8 @@ class Samudra(BaseModel):
                 self.decoder.weight.mul_(0.1)
                 self.decoder.bias.zero_()  # type: ignore[union-attr]
 
-    def network(self, x: Tensor) -> Tensor:
-        """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon]"""
+    def network(self, x: Tensor, resolution: int = 0) -> Tensor:
+        """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid"""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             x = self.unet(x)
         out: Tensor = self.decoder(x.float())

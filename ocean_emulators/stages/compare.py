@@ -27,7 +27,7 @@ def main(runtime: Runtime) -> None:
     """Score the baselines, compare, and leave tables and figures in `outputs/comparison`."""
     experiment = load_experiment()
     runtime.start()
-    ocean = open_ocean(experiment.data, torch.device("cpu"))
+    ocean = open_ocean(experiment.data, torch.device("cpu"), experiment.evaluated)
     emulator = xr.open_zarr(paths.FORECAST_SUMS, chunks=None)
     paths.COMPARISON.mkdir(parents=True, exist_ok=True)
     with open_tracker(experiment.name, ocean.provenance(experiment), "compare") as tracker:

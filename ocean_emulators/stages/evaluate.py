@@ -29,7 +29,7 @@ def main(runtime: Runtime) -> None:
     """Forecasts from starts spread over the test period, then one free run over all of it."""
     experiment = load_experiment()
     device = runtime.start()
-    ocean = open_ocean(experiment.data, device)
+    ocean = open_ocean(experiment.data, device, experiment.evaluated)
     count_windows(experiment, ocean.store.time)
     stepper = _trained_stepper(ocean, device)
     period = experiment.data.periods.test

@@ -1,11 +1,13 @@
 """Stage `train`: from prepared data to a checkpoint and its history."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
@@ -14,6 +16,7 @@ from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.datasets.train_data import TrainData, Windows
 from ocean_emulators.experiment import Experiment, count_windows, load_experiment
+from ocean_emulators.losses import MaskedLoss
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages import paths
@@ -30,17 +33,17 @@ def main(runtime: Runtime) -> None:
     """Train, or go on where an equal run was interrupted, and leave the result in `outputs/train`."""
     experiment = load_experiment()
     device = runtime.start()
-    ocean = open_ocean(experiment.data, device)
-    count_windows(experiment, ocean.store.time)  # refuse what evaluation could not do before training for it
-    scratch = scratch_folder(experiment, ocean.statistics.fingerprint)
-    with open_tracker(experiment.name, ocean.provenance(experiment), "train") as tracker:
-        trainer = build_trainer(experiment, ocean, runtime, scratch / "last.pt", _reporter(experiment, tracker))
+    oceans = [open_ocean(experiment.data, device, factor) for factor in experiment.trained]
+    count_windows(experiment, oceans[0].store.time)  # refuse what evaluation could not do before training for it
+    scratch = scratch_folder(experiment, digest([ocean.statistics.fingerprint for ocean in oceans]))
+    with open_tracker(experiment.name, oceans[0].provenance(experiment), "train") as tracker:
+        trainer = build_trainer(experiment, oceans, runtime, scratch / "last.pt", _reporter(experiment, tracker))
         if trainer.resume():
             print(f"continuing behind epoch {trainer.epoch} of {experiment.train.epochs}", flush=True)
             # The interruption may have come after the epoch was saved and before it was recorded.
             tracker.log_metrics(trainer.history[-1], step=trainer.epoch)
         trainer.run()
-        _write_results(experiment, ocean, trainer)
+        _write_results(experiment, oceans[0], trainer)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -49,40 +52,59 @@ def scratch_folder(experiment: Experiment, data: str) -> Path:
     return project_root() / ".scratch" / digest(experiment.sections(*SECTIONS), data, code_hash())
 
 
-def build_trainer(experiment: Experiment, ocean: Ocean, runtime: Runtime, checkpoint: Path, report: Report) -> Trainer:
-    """Put a training together."""
+def build_trainer(
+    experiment: Experiment, oceans: Sequence[Ocean], runtime: Runtime, checkpoint: Path, report: Report
+) -> Trainer:
+    """Put a training on resolutions of an ocean, the first one first, together."""
     torch.manual_seed(experiment.train.seed)
-    device = ocean.packing.mask.device
-    context = OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)
-    model = experiment.model.build(context).to(device)
-    channels = ocean.store.prognostic
-    area = torch.as_tensor(np.stack([ocean.store.grid.wet_area(c.mask_level) for c in channels]))
-    loss = experiment.train.loss.build(context, [c.field.name for c in channels], area).to(device)
-    noise = experiment.train.input_noise * context.change_scale[:, None, None].to(device)
+    device, channels = oceans[0].packing.device, oceans[0].store.prognostic
+    model = experiment.model.build(*map(_context, oceans)).to(device)
     stepper = Stepper(
         model,
         experiment.model,
-        loss,
+        [_loss(experiment, ocean) for ocean in oceans],
         experiment.train.detach_every,
-        noise * ocean.packing.prognostic_mask,
+        [_input_noise(experiment, ocean) for ocean in oceans] if experiment.train.input_noise else [],
     )
     calls, strides = experiment.train.rollout_calls, experiment.train.strides
-    periods = experiment.data.periods
-    train, validation = (
-        Rows(ocean.store, ocean.packing, ocean.store.indices(period, name), runtime.cache)
-        for name, period in (("train", periods.train), ("validation", periods.validation))
-    )
+
+    def rows(ocean: Ocean, name: str) -> Rows:
+        period = getattr(experiment.data.periods, name)
+        return Rows(ocean.store, ocean.packing, ocean.store.indices(period, name), runtime.cache)
+
+    def windows(rows: Rows, name: str, n: int, strides: Sequence[int]) -> Windows:
+        return Windows(rows, getattr(experiment.data.periods, name), name, stepper.requirements, n, strides)
+
+    train = [rows(ocean, "train") for ocean in oceans]
+    validation = [rows(ocean, "validation") for ocean in oceans]
     return Trainer(
         experiment.train,
         stepper,
-        [TrainData([Windows(train, periods.train, "train", stepper.requirements, n, strides)]) for n in calls],
-        TrainData([Windows(validation, periods.validation, "validation", stepper.requirements, calls[-1])]),
+        [TrainData([windows(part, "train", n, strides) for part in train]) for n in calls],
+        TrainData([windows(part, "validation", calls[-1], (1,)) for part in validation]),
         runtime.ahead,
-        TrainAggregator(channels),
-        ValidateAggregator(channels),
+        TrainAggregator(channels, experiment.trained),
+        ValidateAggregator(channels, experiment.trained),
         checkpoint,
         report,
     )
+
+
+def _context(ocean: Ocean) -> OceanContext:
+    return OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)
+
+
+def _loss(experiment: Experiment, ocean: Ocean) -> MaskedLoss:
+    channels = ocean.store.prognostic
+    area = torch.as_tensor(np.stack([ocean.store.grid.wet_area(c.mask_level) for c in channels]))
+    loss = experiment.train.loss.build(_context(ocean), [c.field.name for c in channels], area)
+    return loss.to(ocean.packing.device)
+
+
+def _input_noise(experiment: Experiment, ocean: Ocean) -> Tensor:
+    """Standard deviation, [channel, lat, lon], normalised."""
+    scale = experiment.train.input_noise * _context(ocean).change_scale[:, None, None]
+    return scale.to(ocean.packing.device) * ocean.packing.prognostic_mask
 
 
 def _reporter(experiment: Experiment, tracker: Tracker) -> Report:

@@ -1,6 +1,6 @@
 """Opens and writes what several stages share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,10 +34,22 @@ class Ocean:
         return xr.DataArray(self.statistics.std[: len(names)], dims="channel", coords={"channel": names})
 
 
-def open_ocean(data: DataConfig, device: torch.device, factor: int | None = None) -> Ocean:
-    """Open a prepared store and its statistics: of the first resolution of `data.coarsen`, or of one by its factor."""
-    factor = data.coarsen[0] if factor is None else factor
+def open_ocean(data: DataConfig, device: torch.device, factor: int) -> Ocean:
+    """Open the prepared store of a resolution, with its statistics.
+
+    Means and standard deviations are those of the first resolution of `data.coarsen`: what a model has learnt on one
+    resolution must mean the same on another.
+    """
     store, statistics = open_store(paths.prepared(factor)), read_statistics(paths.statistics(factor))
+    if factor != data.coarsen[0]:
+        first = read_statistics(paths.statistics(data.coarsen[0]))
+        statistics = replace(
+            statistics,
+            mean=first.mean,
+            std=first.std,
+            change_std=first.change_std,
+            fingerprint=f"{statistics.fingerprint}+{first.fingerprint}",
+        )
     packing = Packing.of(store, statistics).to(device)
     return Ocean(store, statistics, packing)
 

@@ -121,6 +121,18 @@ def test_a_coarse_resolution_alone_goes_through_it_all(project: Project) -> None
     assert 0 < float(predictions["ocean_fraction"].mean()) < 1
 
 
+def test_two_resolutions_are_trained_on_and_each_can_be_rolled_out(project: Project) -> None:
+    both = ["-S", "data.coarsen=[1,2]", "-S", "train.passes=[1,0.5]", "-S", "model.dilation=[1,1]"]
+    assert stages_run(project.run("dvc", "exp", "run", *both)) == ALL
+    history = project.root / "outputs/train/history.csv"
+    assert {"train/x2/mean/loss", "val/x2/mean/loss"} <= set(history.read_text().partition("\n")[0].split(","))
+    output = project.run("dvc", "exp", "run", "-S", "evaluation.coarsen=2")
+    assert stages_run(output) == ["evaluate", "compare"]
+    predictions = xr.open_zarr(project.root / "outputs/evaluation/predictions.zarr")
+    assert predictions.sizes["lat"] == 8
+    assert "Emulator" in project.run("python", "-m", "ocean_emulators.cli", "report")
+
+
 def test_another_evaluation_setting_runs_evaluation_and_comparison(project: Project) -> None:
     output = project.run("dvc", "exp", "run", "-S", "evaluation.lead_days=20")
     assert stages_run(output) == ["evaluate", "compare"]
