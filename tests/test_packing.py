@@ -66,8 +66,21 @@ def test_memory_is_used_again(packing: Packing, rows: torch.Tensor) -> None:
 
 def test_a_gather_as_on_gpus_gives_the_same(packing: Packing, rows: torch.Tensor) -> None:
     for channels in (slice(None), packing.forcing_channels):
-        gathered = packing._gather(rows, False, channels, torch.empty(6, *packing.mask[channels].shape))
+        gathered = torch.empty(6, *packing.mask[channels].shape)
+        packing._gather(rows, False, channels, gathered)
         assert torch.equal(gathered, packing.unpack(rows, channels=channels))
+
+
+@pytest.mark.parametrize("circles_at_once", [1, 5, 1000])
+def test_threads_share_the_circles_of_latitude(
+    circles_at_once: int, packing: Packing, rows: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, pieces = packing.unpack(rows), [rows[:1], rows[1:4], rows[4:]]
+    monkeypatch.setattr("ocean_emulators.datasets.packing._CELLS_AT_ONCE", circles_at_once * packing.mask.shape[-1])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for channels in (slice(None), packing.forcing_channels):
+        assert torch.equal(packing.unpack(pieces, channels=channels), whole[:, channels])
+    assert torch.equal(packing.unpack(packing.normalise(rows), normalised=True), whole)
 
 
 @pytest.mark.parametrize(("storage", "error"), [("float16", 2**-11), ("bfloat16", 2**-8)])

@@ -114,62 +114,76 @@ class Packing(nn.Module):
         return torch.addcmul(self.mean[:n], normalised, self.std[:n])
 
     def unpack(
-        self, rows: Tensor, normalised: bool = False, channels: slice = slice(None), out: Tensor | None = None
+        self,
+        rows: Tensor | Sequence[Tensor],
+        normalised: bool = False,
+        channels: slice = slice(None),
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Rows [time, cell] of a store to normalised channels [time, channel, lat, lon].
+        """Rows of a store to normalised channels [time, channel, lat, lon].
 
         Parameters
         ----------
+        rows: [time, cell], or several such pieces that follow one another
         normalised: whether the rows are normalised already
         channels: which channels to make
         out: where to put them; on land it must hold zeros
         """
+        pieces = [rows] if isinstance(rows, Tensor) else rows
         if out is None:
-            out = torch.zeros(len(rows), *self.mask[channels].shape, device=self.device)
-        move = self._put if self.device.type == "cpu" else self._gather
-        return move(rows, normalised, channels, out)
+            out = torch.zeros(sum(map(len, pieces)), *self.mask[channels].shape, device=self.device)
+        if self.device.type == "cpu":
+            self._put([row for piece in pieces for row in piece], normalised, channels, out)
+        else:
+            self._gather(torch.cat([piece.to(self.device) for piece in pieces]), normalised, channels, out)
+        return out
 
-    def _gather(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> Tensor:
+    def _gather(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> None:
         """Each dense cell picks its value, or the zero that is put before the row."""
         values = nn.functional.pad(rows if normalised else self.normalise(rows), (1, 0))
         out.copy_(values.index_select(1, self._positions()[channels].flatten()).view(out.shape))
-        return out
 
-    def _put(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> Tensor:
-        """Put rows into place, some to each of torch's threads."""
-        n = min(torch.get_num_threads(), len(rows))
-        if n < 2:
-            self._put_in_thread(rows, normalised, channels, out)
-            return out
-        parts = [slice(k * len(rows) // n, (k + 1) * len(rows) // n) for k in range(n)]
-        list(_threads(n).map(lambda part: self._put_in_thread(rows[part], normalised, channels, out[part]), parts))
-        return out
+    def _put(self, rows: Sequence[Tensor], normalised: bool, channels: slice, out: Tensor) -> None:
+        """Put rows [cell] into place, a share of the circles of latitude to each of torch's threads."""
+        n_lat, n_lon = self.mask.shape[1:]
+        first, last, _ = channels.indices(len(self.mask))
+        first, last = first * n_lat, last * n_lat
+        at_once = max(1, _CELLS_AT_ONCE // n_lon)
+        n = max(1, min(torch.get_num_threads(), -(-(last - first) // at_once)))
+        dense = list(out.view(len(out), -1).numpy())
 
-    def _put_in_thread(self, rows: Tensor, normalised: bool, channels: slice, out: Tensor) -> None:
-        """A few circles of latitude at a time: what is read stays in the processor's cache until it is written.
+        def put(begin: int, end: int) -> None:
+            for start in range(begin, end, at_once):
+                self._put_circles(rows, normalised, start, min(start + at_once, end), first, dense)
 
+        bounds = [first + k * (last - first) // n for k in range(n + 1)]
+        if n == 1:
+            put(*bounds)
+        else:
+            list(_threads(n).map(put, bounds[:-1], bounds[1:]))
+
+    def _put_circles(
+        self, rows: Sequence[Tensor], normalised: bool, start: int, stop: int, first: int, dense: Sequence[np.ndarray]
+    ) -> None:
+        """Circles `start` to `stop - 1` of all rows; `dense` [cell] begin at circle `first`.
+
+        A few circles at a time: what is read, of the normalisation, too, stays in the processor's cache until it is used.
         NumPy's assignment through a boolean mask copies runs of cells, several times faster than torch gathers them; and
         NumPy's arithmetic starts no threads of its own.
         """
-        first, last, _ = channels.indices(len(self.mask))
-        wet, dense = self.mask.flatten().numpy(), out.view(len(out), -1).numpy()
-        n_lat, n_lon = self.mask.shape[1:]
-        at_once = max(1, _CELLS_AT_ONCE // n_lon)
-        scratch = np.empty(at_once * n_lon, "f4")
-        for start in range(first * n_lat, last * n_lat, at_once):
-            stop = min(start + at_once, last * n_lat)
-            mask = wet[start * n_lon : stop * n_lon]
-            target = slice((start - first * n_lat) * n_lon, (stop - first * n_lat) * n_lon)
-            cells = slice(self.circles[start], self.circles[stop])
-            scale, offset = self.scale[cells].numpy(), self.offset[cells].numpy()
-            part = scratch[: cells.stop - cells.start]
-            for row, into in zip(rows[:, cells], dense[:, target], strict=True):
-                if normalised:
-                    into[mask] = row.numpy()
-                    continue
-                np.multiply(row.numpy() if row.dtype == torch.float32 else row.float().numpy(), scale, out=part)
-                np.add(part, offset, out=part)
-                into[mask] = part
+        n_lon = self.mask.shape[-1]
+        mask = self.mask.flatten()[start * n_lon : stop * n_lon].numpy()
+        target = slice((start - first) * n_lon, (stop - first) * n_lon)
+        cells = slice(self.circles[start], self.circles[stop])
+        scale, offset = self.scale[cells].numpy(), self.offset[cells].numpy()
+        part = np.empty(cells.stop - cells.start, "f4")
+        for row, into in zip((row[cells] for row in rows), dense, strict=True):
+            if normalised:
+                into[target][mask] = row.numpy()
+                continue
+            np.multiply(row.numpy() if row.dtype == torch.float32 else row.float().numpy(), scale, out=part)
+            np.add(part, offset, out=part)
+            into[target][mask] = part
 
     def _positions(self) -> Tensor:
         """Place of each dense cell in a row, from 1; 0, the zero before the row, on land. [channel, lat, lon]"""

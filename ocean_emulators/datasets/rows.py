@@ -57,10 +57,9 @@ class Rows:
 
     def physical(self, times: Sequence[int]) -> Tensor:
         """Prognostic cells of single times on the device, physical units, [time, prognostic cell]."""
-        rows = self._of(times)
+        rows = torch.cat(self._of(times)).to(self.packing.device)
         normalised = rows if self.normalised else self.packing.normalise(rows)
         return self.packing.physical(normalised[:, : self.packing.n_prognostic_cells])
 
-    def _of(self, times: Sequence[int]) -> Tensor:
-        pieces = [piece for time in times for piece in self.window(time, 1)]
-        return torch.cat(pieces).to(self.packing.device)
+    def _of(self, times: Sequence[int]) -> list[Tensor]:
+        return [piece for time in times for piece in self.window(time, 1)]

@@ -88,11 +88,8 @@ class Windows:
         on_cpu = packing.device.type == "cpu"
         for window, index in zip(into, indices, strict=True):
             first, stride = self.starts[index]
-            at = 0
-            for rows in self.rows.window(first, self.length, stride):
-                part = window[at : at + len(rows)]
-                packing.unpack(rows, normalised, out=part) if on_cpu else part.copy_(rows)
-                at += len(rows)
+            pieces = self.rows.window(first, self.length, stride)
+            packing.unpack(pieces, normalised, out=window) if on_cpu else torch.cat(pieces, out=window)
         if not on_cpu:
             rows = into.to(packing.device, non_blocking=True).flatten(0, 1)
             into = packing.unpack(rows, normalised).view(len(indices), self.length, *packing.mask.shape)
