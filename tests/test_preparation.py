@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from zarr.storage import LocalStore
 
 from ocean_emulators.aggregator.sums import WeightedSums
 from ocean_emulators.config import parse
-from ocean_emulators.datasets import preparation
+from ocean_emulators.datasets import preparation, sources
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.preparation import prepare, resolutions, select, store_path
@@ -188,6 +189,7 @@ def test_each_chunk_of_the_source_is_read_once(
         return await get(self, key, *args, **kwargs)
 
     monkeypatch.setattr(LocalStore, "get", counted)
+    monkeypatch.setattr(sources, "_fast_if_local", nullcontext)  # compiled threads could not be counted
     data = config(path, coarsen=factors, prognostic=["thetao", "zos"], forcing=["hfds"])
     prepare(data, tmp_path / "prepared", times_per_file=80)
     monkeypatch.undo()

@@ -1,10 +1,13 @@
 """The layouts in which OM4 was published give one and the same ocean."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import xarray as xr
+from numcodecs import Blosc, Delta
+from zarr.codecs import BloscCodec
 
 from ocean_emulators.datasets.sources import open_source
 from ocean_emulators.errors import UserError
@@ -80,6 +83,26 @@ def test_layouts_agree(layout: object, tmp_path: Path) -> None:
         xr.testing.assert_equal(current[name], other[name])
     assert current["mask_1"].dtype == bool
     assert current["thetao_1"].dims == ("time", "lat", "lon")
+
+
+@pytest.mark.parametrize(
+    ("zarr_format", "encoding"),
+    [
+        (2, {"dtype": ">f4"}),
+        (3, {"dtype": ">f4"}),
+        (2, {"filters": [Delta("<f4")]}),
+        (2, {"compressors": [Blosc()]}),
+        (3, {"compressors": [BloscCodec()]}),
+    ],
+    ids=str,
+)
+def test_encodings_agree(zarr_format: Literal[2, 3], encoding: dict[str, Any], tmp_path: Path) -> None:
+    """Those that compiled threads decode, and those that are left to Zarr."""
+    dataset = tiny_ocean().fillna(0)  # a difference to a missing value is missing
+    current = opened(dataset, tmp_path / "current.zarr")
+    names = [str(n) for n, v in dataset.data_vars.items() if "time" in v.dims]
+    dataset.to_zarr(tmp_path / "other.zarr", zarr_format=zarr_format, encoding=dict.fromkeys(names, encoding))
+    xr.testing.assert_allclose(current, open_source(str(tmp_path / "other.zarr")).load(), rtol=1e-5, atol=1e-4)
 
 
 def test_what_is_not_there_or_no_zarr_is_refused(tmp_path: Path) -> None:

@@ -260,10 +260,12 @@ def test_a_chunk_that_cannot_be_read_is_named(how: str, packed: bool, tmp_path: 
     path = damaged(tmp_path / "s.zarr", "so_1", DAMAGE[how], **({} if packed else {"compressors": None}))
     dataset = select(config(path))
     assert read_block(dataset.isel(time=slice(0, 73)), ["so_0", "so_1"], "here").sizes["time"] == 73
+    # Of a chunk that is not compressed only what is asked for is read: the first half is still there.
+    first = "2001-07-02" if how == "truncated" and not packed else "2001-01-03"
     with pytest.raises(
-        UserError, match=r"^here: so_1 at 2001-01-03 12:00:00 can't be read \(.*\); its chunk is damaged"
+        UserError, match=rf"^here: so_1 at {first} 12:00:00 can't be read \(.*\); its chunk is damaged"
     ):
-        read_block(dataset.isel(time=slice(70, 80)), ["so_0", "so_1"], "here")
+        read_block(dataset.isel(time=slice(70, 146)), ["so_0", "so_1"], "here")
 
 
 def test_a_damaged_first_chunk_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -259,7 +259,8 @@ def _require_whole(config: DataConfig, whole: xr.Dataset) -> None:
     chosen = config.prognostic_channels + config.forcing_channels
     fields = [str(c.field.anomaly_of) if c.name in made else c.field.name for c in chosen]
     everything = bool(made) and config.anomaly_period == "all"
-    require_whole(locate(config.source), fields, slice(0, len(time)) if everything else _span_of_periods(time, config))
+    span = slice(0, len(time)) if everything else _span_of_periods(time, config)
+    require_whole(locate(config.source), whole, fields, config.levels, span)
 
 
 def _discard(work: Path) -> None:

@@ -3,7 +3,6 @@
 Under the names of the data: `thetao_3`, or `thetao_lev_40_0` by depth (first release), or `thetao` along `lev` (compact).
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,8 +11,7 @@ import zarr
 
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.fields import Channel
-
-_BY_DEPTH = re.compile(r"(?P<name>.+)_lev_(?P<depth>\d+(?:_\d+)?)")
+from ocean_emulators.ocean.levels import level_of, split_depth
 
 
 def read_published(
@@ -63,7 +61,7 @@ def _find(published: xr.Dataset, channel: Channel, depths: np.ndarray) -> xr.Dat
     if name in published and "lev" in published[name].dims and level < published.sizes["lev"]:
         return published[name].isel(lev=level).squeeze()
     for variable in map(str, published.data_vars):
-        match = _BY_DEPTH.fullmatch(variable)
-        if match and match["name"] == name and np.isclose(float(match["depth"].replace("_", ".")), depths[level]):
+        field, depth = split_depth(variable) or ("", 0.0)
+        if field == name and level_of(depth, depths) == level:
             return published[variable].squeeze()
     return None
