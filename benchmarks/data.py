@@ -31,9 +31,9 @@ from ocean_emulators.datasets.rows import Cache, Rows
 from ocean_emulators.datasets.samplers import BatchSampler
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore, open_store, times_per_file
-from ocean_emulators.datasets.synthetic import om4_times, write_om4
 from ocean_emulators.datasets.train_data import Batch, TrainData, Windows
 from ocean_emulators.datasets.workers import Resources
+from ocean_emulators.synthetic import om4_times, write_om4
 
 NEEDS, CALLS = DataRequirements(2, 2, (-1, 0)), 4
 LENGTH = NEEDS.length(CALLS)

@@ -6,8 +6,8 @@ from typing import Any
 
 from ocean_emulators.config import load_yaml, parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.describe import describe_source
 from ocean_emulators.datasets.location import Location, is_url, pin, read_pointer, require_known_scheme
+from ocean_emulators.describe import describe_source
 from ocean_emulators.errors import UserError
 
 PRESETS = Path("configs/data")

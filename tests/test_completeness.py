@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from ocean_emulators.datasets.preparation import prepare
-from ocean_emulators.datasets.synthetic import write_om4
 from ocean_emulators.errors import UserError
+from ocean_emulators.synthetic import write_om4
 from tests.test_synthetic import SHAPE, TIMES, config
 
 PLACES = {

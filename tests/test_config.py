@@ -12,10 +12,10 @@ from launchers.config import LaunchConfig
 from ocean_emulators.config import Config, apply_overrides, load_yaml, parse, render
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.location import read_pointer
-from ocean_emulators.datasets.synthetic import om4_times
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.ocean.calendar import within
+from ocean_emulators.synthetic import om4_times
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +61,10 @@ def refused(changes: list[str]) -> str:
         (
             "data.source=s3://bucket/om4.zarr",
             ["data.source", "'s3://bucket/om4.zarr'", "a URL stands in a pointer file"],
+        ),
+        (
+            "data.statistics={published_means: 's3://b/means.zarr', published_stds: stds.zarr}",
+            ["data.statistics.published_means", "'s3://b/means.zarr'", "expected a path"],
         ),
         ("data.levels=[1, 0]", ["data.levels", "[1, 0]"]),
         ("model.width=[4]", ["model", "width has 1 resolutions and dilation 2"]),

@@ -12,10 +12,10 @@ import xarray as xr
 from ocean_emulators.cli_data import add_commands
 from ocean_emulators.config import load_yaml, parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.describe import describe_source
 from ocean_emulators.datasets.location import Location, pin
-from ocean_emulators.datasets.synthetic import write_om4
+from ocean_emulators.describe import describe_source
 from ocean_emulators.errors import exit_on_user_error
+from ocean_emulators.synthetic import write_om4
 from tests import tiny
 from tests.test_synthetic import SHAPE, config
 

@@ -11,11 +11,11 @@ from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.datasets.statistics import Statistics
 from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.synthetic import write_om4
 from ocean_emulators.datasets.train_data import Windows
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, make_plan
 from ocean_emulators.models.base import OceanContext
+from ocean_emulators.synthetic import write_om4
 from tests import tiny
 
 

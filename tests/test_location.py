@@ -21,8 +21,8 @@ from ocean_emulators.datasets.location import (
 )
 from ocean_emulators.datasets.preparation import prepare
 from ocean_emulators.datasets.sources import open_location, open_source
-from ocean_emulators.datasets.synthetic import write_om4
 from ocean_emulators.errors import UserError
+from ocean_emulators.synthetic import write_om4
 from tests.test_synthetic import SHAPE, TIMES, config
 
 

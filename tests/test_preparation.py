@@ -1,6 +1,7 @@
 """Preparation: no value changes its place, and what can't be prepared is refused and leaves the old store."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -451,3 +452,17 @@ def test_what_is_damaged_beside_the_fields_is_told(tmp_path: Path) -> None:
     (tmp_path / "cut.zarr.zip").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match=r"cut.zarr.zip"):
         prepare(config(tmp_path / "cut.zarr.zip"), tmp_path / "prepared")
+
+
+def test_work_that_nobody_went_on_with_is_removed(source: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    old, new = scratch / "prepare-old", scratch / "prepare-new"
+    for work in (old, new):
+        (work / "stores").mkdir(parents=True)
+        (work / "begun.json").write_text("{}")
+    long_ago = time.time() - 15 * 86400
+    for path in (old / "stores", old / "begun.json", old):
+        os.utime(path, (long_ago, long_ago))
+    prepare(config(source), tmp_path / "prepared", scratch)
+    assert new.is_dir()
+    assert not old.exists()

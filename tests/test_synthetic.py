@@ -15,7 +15,10 @@ from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation import prepare, store_path
 from ocean_emulators.datasets.sources import open_source
 from ocean_emulators.datasets.store import open_store
-from ocean_emulators.datasets.synthetic import (
+from ocean_emulators.ocean import calendar
+from ocean_emulators.ocean.fields import channel
+from ocean_emulators.ocean.levels import OM4_DEPTH, OM4_THICKNESS
+from ocean_emulators.synthetic import (
     Layout,
     channel_number,
     decode,
@@ -25,9 +28,6 @@ from ocean_emulators.datasets.synthetic import (
     wet_masks,
     write_om4,
 )
-from ocean_emulators.ocean import calendar
-from ocean_emulators.ocean.fields import channel
-from ocean_emulators.ocean.levels import OM4_DEPTH, OM4_THICKNESS
 
 SHAPE = 6, 12
 TIMES = 6

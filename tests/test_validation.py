@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation import prepare, select
-from ocean_emulators.datasets.synthetic import om4_times
 from ocean_emulators.datasets.validation import read_block, validate_steps
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import FIELDS, UNIT_SPELLINGS
+from ocean_emulators.synthetic import om4_times
 from tests import tiny
 
 Change = Callable[[xr.Dataset], xr.Dataset]
@@ -262,9 +262,7 @@ def test_a_chunk_that_cannot_be_read_is_named(how: str, packed: bool, tmp_path: 
     assert read_block(dataset.isel(time=slice(0, 73)), ["so_0", "so_1"], "here").sizes["time"] == 73
     # Of a chunk that is not compressed only what is asked for is read: the first half is still there.
     first = "2001-07-02" if how == "truncated" and not packed else "2001-01-03"
-    with pytest.raises(
-        UserError, match=rf"^here: so_1 at {first} 12:00:00 can't be read \(.*\); its chunk is damaged"
-    ):
+    with pytest.raises(UserError, match=rf"^here: so_1 at {first} 12:00:00 can't be read \(.*\); its chunk is damaged"):
         read_block(dataset.isel(time=slice(70, 146)), ["so_0", "so_1"], "here")
 
 

@@ -68,6 +68,15 @@ class StatisticsConfig(Config):
     published_stds: str | None = None
     """the same for standard deviations (OM4_stds.zarr); means and standard deviations come from the same place"""
 
+    @field_validator("published_means", "published_stds")
+    @classmethod
+    def _is_path(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError(
+                f"found {value!r}: expected a path; copy the store, which is small, beside the project's data"
+            )
+        return value
+
     @model_validator(mode="after")
     def _both_or_none(self) -> "StatisticsConfig":
         if (self.published_means is None) != (self.published_stds is None):

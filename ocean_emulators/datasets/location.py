@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,8 @@ class Location:
         if self.url.startswith(("http://", "https://")):
             return None
         if self.url.endswith(".zip"):
-            with zipfile.ZipFile(self.url) as archive:
-                return [n.removeprefix(f"{folder}/") for n in archive.namelist() if n.startswith(f"{folder}/")]
+            names = _names_in_zip(self.url, Path(self.url).stat().st_mtime_ns)
+            return [n.removeprefix(f"{folder}/") for n in names if n.startswith(f"{folder}/")]
         files = self.filesystem()
         root = f"{files._strip_protocol(self.url).rstrip('/')}/{folder}/"
         return [str(name).removeprefix(root) for name in files.find(root)]
@@ -289,6 +290,13 @@ def _sampled(location: Location, files: Any, root: str) -> Iterator[str]:
             keys.append(f"{name}/{array.metadata.encode_chunk_key(index)}")
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
         yield from pool.map(line, keys)
+
+
+@lru_cache(maxsize=1)
+def _names_in_zip(path: str, changed: int) -> list[str]:
+    """Reading the directory takes as long as there are files, and each field asks for its own."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ from ocean_emulators.ocean.grid import Grid
 
 _IN_ONE_THREAD = Resources(workers=1)
 _SAMPLED_TIMES = 8
+_ABANDONED_SECONDS = 14 * 86400
 _ENCODING_BYTES = 16
 """What turning a value into half its size and looking at the error takes, beside the value."""
 
@@ -84,10 +86,12 @@ def prepare(
     work = scratch.absolute() / f"prepare-{key}"
     with _alone(scratch / "prepare.lock"):
         try:
+            _require_room_for_seasons(_from_anywhere(config), work, resources)
             job = _begin(_from_anywhere(config), work, times_per_file)
             _fill(job, resources)
             _finish(job, folder)
             _discard(work)
+            _clear(scratch)
         except MissingValues:
             _discard(work)  # a source that is mended has another folder
             raise
@@ -199,6 +203,12 @@ def _from_anywhere(config: DataConfig) -> DataConfig:
     return config.replace(source=str(Path(config.source).absolute()))
 
 
+def _require_room_for_seasons(config: DataConfig, work: Path, resources: Resources) -> None:
+    _, dataset = _open_selected(config, work)
+    if derived(config, dataset):
+        require_room(resources, seasonal_mean_bytes(dataset), "the mean season of a field")
+
+
 def _begin(config: DataConfig, work: Path, times_per_file: int | None) -> _Job:
     """The job of a work folder as it was left, or a new one with empty stores."""
     begun = work / "begun.json"
@@ -269,6 +279,13 @@ def _discard(work: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)  # a cluster's workers may still write to it
 
 
+def _clear(scratch: Path) -> None:
+    """Remove what other preparations left that nobody went on with for long: it may be as large as a store."""
+    for work in scratch.glob("prepare-*"):
+        if time.time() - max(path.stat().st_mtime for path in (work, *work.iterdir())) > _ABANDONED_SECONDS:
+            _discard(work)
+
+
 @lru_cache(maxsize=1)
 def _open_reader(config: DataConfig, work: Path) -> BlockReader:
     """One for all blocks that a process works on."""
@@ -282,9 +299,6 @@ def _open_reader(config: DataConfig, work: Path) -> BlockReader:
 
 def _fill(job: _Job, resources: Resources) -> None:
     """Do the blocks that are not done."""
-    _, dataset = _open_selected(job.config, job.work)
-    if derived(job.config, dataset):
-        require_room(resources, seasonal_mean_bytes(dataset), "the mean season of a field")
     reader = _open_reader(job.config, job.work)
     todo = [block for block in job.blocks if not _is_complete(job, block)]
     n_done = job.n_times - sum(len(job.times(block)) for block in todo)

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from botocore.config import Config
 
-from ocean_emulators.datasets.describe import describe_source
 from ocean_emulators.datasets.location import Location, pin, take_fingerprint
 from ocean_emulators.datasets.preparation import prepare, store_path
 from ocean_emulators.datasets.sources import open_location, open_source
 from ocean_emulators.datasets.store import open_store
-from ocean_emulators.datasets.synthetic import channel_number, decode, write_om4
+from ocean_emulators.describe import describe_source
 from ocean_emulators.errors import UserError
+from ocean_emulators.synthetic import channel_number, decode, write_om4
 from tests.integration.conftest import ENVIRONMENT, ROOT, Project, stages_run
 from tests.test_synthetic import SHAPE, TIMES, config
 
