@@ -156,11 +156,11 @@ class Packing(nn.Module):
             for start in range(begin, end, at_once):
                 self._put_circles(rows, normalised, start, min(start + at_once, end), first, dense)
 
-        bounds = [first + k * (last - first) // n for k in range(n + 1)]
-        if n == 1:
-            put(*bounds)
-        else:
-            list(_threads(n).map(put, bounds[:-1], bounds[1:]))
+        shares = list(pairwise(first + k * (last - first) // n for k in range(n + 1)))
+        others = [_threads(n - 1).submit(put, *share) for share in shares[1:]]
+        put(*shares[0])
+        for other in others:
+            other.result()
 
     def _put_circles(
         self, rows: Sequence[Tensor], normalised: bool, start: int, stop: int, first: int, dense: Sequence[np.ndarray]
