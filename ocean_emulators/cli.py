@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
 from ocean_emulators import cli_data
 from ocean_emulators.aggregator.tables import ratio_lines, score_lines
 from ocean_emulators.config import apply_overrides, load_yaml, parse, render
+from ocean_emulators.datasets.workers import GIB
 from ocean_emulators.errors import UserError, exit_on_user_error
 from ocean_emulators.experiment import PARAMS, Experiment, Plan, load_experiment, make_plan
 from ocean_emulators.stages import paths
@@ -55,14 +57,16 @@ def preset_path(name: str) -> Path:
 def check(options: argparse.Namespace) -> None:
     """Validate an experiment and print the plan."""
     tree = apply_overrides(load_yaml(options.params), options.overrides)
-    print(describe(make_plan(parse(Experiment, tree, str(options.params)))))
+    plan = make_plan(parse(Experiment, tree, str(options.params)), variants=True)
+    print(describe(plan))
+    print("\n".join(batch_lines(plan, options.memory_gib or psutil.virtual_memory().total / GIB)))
 
 
 def describe(plan: Plan) -> str:
     """A plan as text."""
     data, model = plan.experiment.data, plan.experiment.model
     prognostic, forcing = data.prognostic_channels, data.forcing_channels
-    needs = model.requirements
+    needs, cost = model.requirements, plan.cost
     grids = [f"{lat} × {lon}, {plan.wet_cells[factor]:,} wet cells" for factor, (lat, lon) in plan.grids.items()]
     lines = {
         "source": f"{data.source}, every {plan.step_days:g} days",
@@ -71,8 +75,9 @@ def describe(plan: Plan) -> str:
         "predicted": f"{len(prognostic)} channels: {', '.join(data.prognostic)}",
         "forcing": f"{len(forcing)} channels: {', '.join(data.forcing) or 'none'}",
         "one call": f"{needs.input_states} state(s) and forcing at {list(needs.forcing_times)} -> "
-        f"{needs.output_states} state(s); {plan.in_channels} -> {plan.out_channels} channels",
-        "model": f"{model.type}, {plan.n_parameters:,} parameters",
+        f"{needs.output_states} state(s); {cost.in_channels} -> {cost.out_channels} channels",
+        "model": f"{model.type}, {cost.n_parameters:,} parameters",
+        "arithmetic": f"{cost.forward_flops:.2e} FLOPs a call, {cost.training_flops:.2e} with back-propagation",
     }
     for name, count in plan.times.items():
         period = getattr(data.periods, name)
@@ -81,6 +86,22 @@ def describe(plan: Plan) -> str:
     lines["windows"] = ", ".join(f"{count} {name}" for name, count in plan.windows.items())
     lines["memory"] = ", ".join(f"{name} about {size:.2f} GiB" for name, size in plan.memory_gib.items())
     return "\n".join(f"{name:>10}  {text}" for name, text in lines.items())
+
+
+def batch_lines(plan: Plan, memory_gib: float) -> list[str]:
+    """A table of what training costs by precision and checkpointing, and of the batches that fit into so much memory."""
+    calls = max(plan.experiment.train.rollout_calls)
+    lines = [
+        f"\nA training window of {calls} call(s), and how many fit into {memory_gib:.1f} GiB:",
+        "  model.precision  model.checkpointing  memory, GiB  arithmetic, FLOPs  windows",
+    ]
+    batches = plan.largest_batches(memory_gib * GIB)
+    for (precision, checkpointing), cost in plan.costs.items():
+        lines.append(
+            f"  {precision:15}  {checkpointing:19}  {cost.window_bytes(calls) / GIB:11.2f}  "
+            f"{calls * cost.training_flops:17.2e}  {batches[precision, checkpointing]:7}"
+        )
+    return lines
 
 
 def schema(options: argparse.Namespace) -> None:
@@ -129,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(check)
     sub.add_argument("overrides", nargs="*", metavar="a.b=value", help="changes to look at, not written anywhere")
     sub.add_argument("--params", type=Path, default=PARAMS, help="the experiment (default: %(default)s)")
+    sub.add_argument("--memory-gib", type=float, help="memory to train in (default: this machine's)")
     command(schema)
     command(report)
     cli_data.add_commands(commands.add_parser("data", help="Look at a source, or pin one that lies elsewhere."))

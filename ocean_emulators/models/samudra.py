@@ -50,15 +50,6 @@ class SamudraConfig(BaseModelConfig):
         """Channels at each resolution, finest first."""
         return self.width if isinstance(self.width, tuple) else (self.width,) * len(self.dilation)
 
-    def activations_per_cell(self, in_channels: int) -> float:
-        """Estimate of the values kept for back-propagation in one call, per cell of the grid."""
-        widths, total = [in_channels, *self.widths], 0.0
-        for level, (cin, cout) in enumerate(zip(widths, self.widths, strict=False)):
-            inner = 8 * self.expansion  # two convolutions, each with padded input, norm and activation
-            down, up = inner * cin + 2 * cout, inner * cout + 4 * cout
-            total += (down + up) / 4**level
-        return total
-
     def check_grid(self, shape: tuple[int, int]) -> None:
         """Whether a grid (lat, lon) survives poolings and circular padding.
 
@@ -97,7 +88,10 @@ class Samudra(BaseModel):
             config.norm,
             config.activation_cap,
             periodic_upsampling=config.upsampling == "periodic_bilinear",
+            checkpointing=config.checkpointing,
         )
+        if config.compile:
+            self.unet.compile()
         self.decoder = GlobeConv(config.widths[0], self.out_channels, config.head_kernel)
         if config.prediction == "change":  # begin near persistence
             with torch.no_grad():

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocean_emulators.models.blocks import ConvNeXtBlock, Norm, Upsample
+from ocean_emulators.models.checkpointing import Checkpointing, run
 
 
 class UNet(nn.Module):
@@ -24,8 +25,10 @@ class UNet(nn.Module):
         norm: Norm,
         activation_cap: float,
         periodic_upsampling: bool,
+        checkpointing: Checkpointing = "none",
     ) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
 
         def block(cin: int, cout: int, dilation: int) -> ConvNeXtBlock:
             return ConvNeXtBlock(cin, cout, dilation, expansion, norm, activation_cap)
@@ -48,7 +51,7 @@ class UNet(nn.Module):
         for layer in self.layers:
             if isinstance(layer, nn.AvgPool2d):
                 skips.append(x)
-            x = layer(x)
+            x = run(layer, x, self.checkpointing) if isinstance(layer, ConvNeXtBlock) else layer(x)
             if isinstance(layer, Upsample):
                 skip = skips.pop()
                 x = _fit(x, skip.shape[-2:]) + skip
