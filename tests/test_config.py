@@ -67,7 +67,7 @@ def refused(changes: list[str]) -> str:
             ["data.statistics.published_means", "'s3://b/means.zarr'", "expected a path"],
         ),
         ("data.levels=[1, 0]", ["data.levels", "[1, 0]"]),
-        ("model.width=[4]", ["model", "width has 1 resolutions and dilation 2"]),
+        ("model.widths=[4]", ["model", "widths has 1 resolutions and dilation 2"]),
         ("model.forcing_times=[2]", ["model", "forcing_times", "0 to 1"]),
         ("train.loss={field_weights: {hfds: 2}}", ["field_weights", "'hfds'"]),
         ("comparison.baselines=[guess]", ["comparison.baselines", "'guess'", "persistence"]),

@@ -44,8 +44,8 @@ def test_arithmetic_is_what_a_run_does(checkpointing: Checkpointing) -> None:
 def test_less_is_kept_where_more_is_computed_again() -> None:
     costs = [cost_of_call(small(checkpointing=c), [ocean(3, 1, *SHAPE)]) for c in CHECKPOINTING]
     assert costs[0].kept_bytes > costs[1].kept_bytes > costs[2].kept_bytes
-    half = cost_of_call(small(width=(16, 16), precision="bfloat16"), [ocean(3, 1, *SHAPE)])
-    whole = cost_of_call(small(width=(16, 16)), [ocean(3, 1, *SHAPE)])
+    half = cost_of_call(small(widths=(16, 16), precision="bfloat16"), [ocean(3, 1, *SHAPE)])
+    whole = cost_of_call(small(widths=(16, 16)), [ocean(3, 1, *SHAPE)])
     assert 0.4 * whole.kept_bytes < half.kept_bytes < 0.7 * whole.kept_bytes
 
 

@@ -129,7 +129,7 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     """Each as often as asked for, scored apart, normalised like the first, and interrupted without a trace."""
     tree = tiny.experiment(experiment.data.source, epochs=2, rollout_calls=[1], passes=[1, 0.5])
     tree["data"]["coarsen"] = [1, 2, 4]
-    tree["model"] |= {"width": [6], "dilation": [1]}
+    tree["model"] |= {"widths": [6], "dilation": [1]}
     both = parse(Experiment, tree, "tiny")
     prepare(both.data, tmp_path / "prepared")
     stores = [open_store(store_path(tmp_path / "prepared", factor)) for factor in both.trained]

@@ -4,6 +4,7 @@ Follows the published Samudra (Dheeshjith et al. 2025, doi:10.1029/2024GL114318)
 are named after ConvNeXt, with a capped GELU. Parameter names are those of its released weights.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ocean_emulators.models.checkpointing import computing_again
 
 Norm = Literal["batch", "instance", "none"]
+Block = Literal["convnext", "conv"]
 Upsampling = Literal["bilinear", "periodic_bilinear"]
 
 
@@ -35,6 +37,7 @@ class GlobeConv(nn.Conv2d):
 
 def wrap(x: Tensor, width: int) -> Tensor:
     """Repeat `width` columns of [..., lon] on either side, as they follow around the globe."""
+    assert width <= x.shape[-1], (width, x.shape)
     if width == 0:
         return x
     return torch.cat([x[..., -width:], x, x[..., :width]], dim=-1)
@@ -76,10 +79,17 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class ConvNeXtBlock(nn.Module):
-    """Two dilated 3×3 convolutions at `expansion` times the input's width, then 1×1, beside a skip (1×1 if widths differ)."""
+    """Two dilated convolutions at `expansion` times the input's width, then 1×1, beside a skip (1×1 if widths differ)."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, dilation: int, expansion: int, norm: Norm, activation_cap: float
+        self,
+        in_channels: int,
+        out_channels: int,
+        dilation: int,
+        kernel_size: int = 3,
+        expansion: int = 4,
+        norm: Norm = "batch",
+        activation_cap: float = 10.0,
     ) -> None:
         super().__init__()
         wide = expansion * in_channels
@@ -87,10 +97,10 @@ class ConvNeXtBlock(nn.Module):
             nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, kernel_size=1)
         )
         self.convblock = nn.Sequential(
-            GlobeConv(in_channels, wide, 3, dilation),
+            GlobeConv(in_channels, wide, kernel_size, dilation),
             _norm(norm, wide),
             CappedGELU(activation_cap),
-            GlobeConv(wide, wide, 3, dilation),
+            GlobeConv(wide, wide, kernel_size, dilation),
             _norm(norm, wide),
             CappedGELU(activation_cap),
             nn.Conv2d(wide, out_channels, kernel_size=1),
@@ -112,6 +122,29 @@ class ConvNeXtBlock(nn.Module):
             x = act.apply_(x)
         out: Tensor = last(x)
         return out
+
+
+class ConvBlock(nn.Sequential):
+    """Dilated convolution, normalisation, activation; `expansion` times the width, between two of them, if not 1."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        dilation: int,
+        kernel_size: int = 3,
+        expansion: int = 1,
+        norm: Norm = "batch",
+        activation_cap: float = 10.0,
+    ) -> None:
+        widths = [in_channels, *([expansion * in_channels] if expansion > 1 else []), out_channels]
+        layers: list[nn.Module] = []
+        for cin, cout in pairwise(widths):
+            layers += [GlobeConv(cin, cout, kernel_size, dilation), _norm(norm, cout), CappedGELU(activation_cap)]
+        super().__init__(*layers)
+
+
+BLOCKS: dict[Block, type[ConvNeXtBlock] | type[ConvBlock]] = {"convnext": ConvNeXtBlock, "conv": ConvBlock}
 
 
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

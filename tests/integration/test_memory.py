@@ -123,7 +123,7 @@ print(json.dumps([weights + cost.window_bytes(calls), status("VmHWM") - before])
 @pytest.mark.parametrize("checkpointing", ["none", "convolutions", "layers"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_training_takes_the_memory_that_was_said(precision: str, checkpointing: str) -> None:
-    config = {"width": [160, 200], "dilation": [1, 2], "expansion": 2, "precision": precision}
+    config = {"widths": [160, 200], "dilation": [1, 2], "expansion": 2, "precision": precision}
     arguments = [sys.executable, "-c", TRAINING, json.dumps({**config, "checkpointing": checkpointing})]
     done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
     said, measured = json.loads(done.stdout)
