@@ -15,8 +15,9 @@ from ocean_emulators.datasets.preparation import resolutions, select
 from ocean_emulators.errors import UserError
 from ocean_emulators.eval import EvaluationConfig
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.samudra import SamudraConfig
+from ocean_emulators.models.families import ModelConfig
 from ocean_emulators.ocean import calendar
+from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.train import TrainConfig
 
 PARAMS = Path("params.yaml")
@@ -28,7 +29,7 @@ class Experiment(Config):
     """name of the MLflow experiment that the runs stand under"""
     data: DataConfig
     """what is learnt from and predicted"""
-    model: SamudraConfig
+    model: ModelConfig
     """the emulator"""
     train: TrainConfig
     """how it is trained"""
@@ -126,7 +127,7 @@ def make_plan(experiment: Experiment) -> Plan:
     prognostic, forcing = experiment.data.prognostic_channels, experiment.data.forcing_channels
     used = dict.fromkeys([*experiment.trained, experiment.evaluated])
     with torch.device("meta"):
-        oceans = [_context(len(prognostic), len(forcing), shapes[factor]) for factor in used]
+        oceans = [_context(len(prognostic), len(forcing), prepared[factor].grid) for factor in used]
         model = experiment.model.build(*oceans)
     wet = {factor: int(sum(r.wet[c.mask_level].sum() for c in prognostic + forcing)) for factor, r in prepared.items()}
     n_parameters = sum(p.numel() for p in model.parameters())
@@ -157,10 +158,11 @@ def make_plan(experiment: Experiment) -> Plan:
     )
 
 
-def _context(n_prognostic: int, n_forcing: int, shape: tuple[int, int]) -> OceanContext:
-    """An ocean of some size, of which nothing is known."""
-    mask = torch.ones(n_prognostic, *shape, dtype=torch.bool)
-    lat, lon = (torch.ones(n) for n in shape)
+def _context(n_prognostic: int, n_forcing: int, grid: Grid) -> OceanContext:
+    """An ocean of which the grid alone is known."""
+    mask = torch.ones(n_prognostic, *grid.shape, dtype=torch.bool)
+    # Unlike the rest, coordinates have values on the meta device too: whether a grid suits a model depends on them.
+    lat, lon = (torch.tensor(values, device="cpu") for values in (grid.lat, grid.lon))
     return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.ones(n_prognostic))
 
 

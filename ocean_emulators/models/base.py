@@ -89,7 +89,7 @@ class OceanContext:
             torch.cos(lat) * torch.sin(lon),
             torch.sin(lat).expand(-1, lon.shape[1]),
         ]
-        return torch.stack(xyz).float()
+        return torch.stack(xyz).float().to(self.mask.device)
 
     def depth(self) -> Tensor:
         """Share of the predicted channels that are wet in each cell, [1, lat, lon]: 0 on land, 1 in the deep ocean."""
