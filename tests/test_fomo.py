@@ -9,8 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ocean_emulators.config import load_yaml
+from ocean_emulators.config import load_yaml, parse
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.preparation import prepare, store_path
+from ocean_emulators.datasets.statistics import compute_statistics
+from ocean_emulators.datasets.store import open_store
 from ocean_emulators.errors import UserError
+from ocean_emulators.experiment import Experiment, make_plan
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.chunks import in_chunks
 from ocean_emulators.models.embeddings import (
@@ -26,6 +31,10 @@ from ocean_emulators.models.fomo import Fomo, FomoConfig
 from ocean_emulators.models.patches import cut, join_windows, split_windows
 from ocean_emulators.models.perceiver import Attention, FeedForward, Perceiver, PerceiverIO
 from ocean_emulators.models.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
+from ocean_emulators.runtime import Runtime
+from ocean_emulators.stages.train import build_trainer
+from ocean_emulators.stages.wiring import Ocean
+from tests import tiny
 
 PRESET = Path(__file__).parents[1] / "configs" / "model" / "fomo_published.yaml"
 
@@ -427,3 +436,44 @@ def test_the_decoder_can_be_built_for_one_resolution_or_many() -> None:
     grids = cut([ocean(16, 32), ocean(32, 64)], (22.5, 22.5))
     both, one = (PerceiverDecoder(PerceiverDecoderConfig(window=4), 8, 3, g) for g in (grids, grids[1:]))
     assert both.state_dict().keys() == one.state_dict().keys()
+
+
+# --- In an experiment
+
+# Patches of 22.5° × 22.5° are of 2 × 2 cells on the tiny ocean, 1 × 1 on its half.
+TINY = {
+    "type": "fomo",
+    "patch_extent": [22.5, 22.5],
+    "encoder": {"width": 8, "latents": 4, "latent_width": 8, "heads": 2, "head_width": 8, "max_frequency": 2},
+    "processor": {"width": [8, 12], "dilation": [1, 1], "expansion": 1, "norm": "none"},
+    "decoder": {"latents": 4, "latent_width": 8, "query_width": 8, "heads": 2, "head_width": 8, "window": 4},
+}
+
+
+def test_it_learns_on_two_resolutions_together(source: Path, tmp_path: Path) -> None:
+    tree = tiny.experiment(source, epochs=2, rollout_calls=[1], passes=[1, 1])
+    tree["data"]["coarsen"] = [1, 2]
+    experiment = parse(Experiment, {**tree, "model": TINY}, "tiny")
+    prepare(experiment.data, tmp_path / "prepared")
+    stores = [open_store(store_path(tmp_path / "prepared", factor)) for factor in (1, 2)]
+    statistics = compute_statistics(stores[0], experiment.data.periods.train)
+    oceans = [Ocean(store, statistics, Packing.of(store, statistics)) for store in stores]
+    trainer = build_trainer(experiment, oceans, Runtime(device="cpu"), tmp_path / "last.pt", lambda epoch, logs: None)
+    trainer.run()
+    for name in ("train/mean/loss", "train/x2/mean/loss", "val/mean/loss", "val/x2/mean/loss"):
+        assert 0 < trainer.history[1][name] < trainer.history[0][name], name
+    again = parse_model(experiment.dump()["model"], "last.pt")
+    assert again == experiment.model
+    context = OceanContext.of(oceans[1].packing, statistics, stores[1].grid)
+    again.build(context).load_state_dict(trainer.stepper.model.state_dict())
+
+
+def test_the_plan_knows_it_and_refuses_a_grid_before_any_work(source: Path) -> None:
+    tree = {**tiny.experiment(source), "model": {**TINY, "coordinates": True}}
+    plan = make_plan(parse(Experiment, tree, "tiny"))
+    assert plan.n_parameters == parameters(FomoConfig(**tree["model"]).build(ocean(16, 32, 9, 3)))
+    tree["model"]["patch_extent"] = [30, 22.5]
+    with pytest.raises(
+        UserError, match=r"model.patch_extent: \[30, 22.5\] degrees are 3 × 2 cells of the grid of 16 × 32"
+    ):
+        make_plan(parse(Experiment, tree, "tiny"))
