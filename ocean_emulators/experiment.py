@@ -18,7 +18,7 @@ from ocean_emulators.eval import EvaluationConfig
 from ocean_emulators.models.base import PRECISIONS, OceanContext, Precision
 from ocean_emulators.models.checkpointing import CHECKPOINTING, Checkpointing
 from ocean_emulators.models.cost import Cost, cost_of_call
-from ocean_emulators.models.samudra import SamudraConfig
+from ocean_emulators.models.families import ModelConfig
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.train import TrainConfig
@@ -32,7 +32,7 @@ class Experiment(Config):
     """name of the MLflow experiment that the runs stand under"""
     data: DataConfig
     """what is learnt from and predicted"""
-    model: SamudraConfig
+    model: ModelConfig
     """the emulator"""
     train: TrainConfig
     """how it is trained"""

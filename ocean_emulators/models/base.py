@@ -114,7 +114,7 @@ class OceanContext:
             torch.cos(lat) * torch.sin(lon),
             torch.sin(lat).expand(-1, lon.shape[1]),
         ]
-        return torch.stack(xyz).float()
+        return torch.stack(xyz).float().to(self.mask.device)
 
     def depth(self) -> Tensor:
         """Share of the predicted channels that are wet in each cell, [1, lat, lon]: 0 on land, 1 in the deep ocean."""
@@ -179,6 +179,11 @@ class BaseModel(nn.Module):
         if config.positional_channels:
             shape = (config.positional_channels, *first.grid_shape)
             self.positional_params = nn.Parameter(_POSITIONAL_STD * torch.randn(shape))
+
+    def channel_of_input(self) -> list[int | None]:
+        """For each input of the network, the prognostic channel that is wet where it is; None where that is wherever any is."""
+        states = [*range(len(self.change_scale))] * self.config.input_states
+        return [*states, *[None] * (self.in_channels - len(states))]
 
     def grid(self, resolution: int) -> GridFields:
         """What is kept of a grid."""

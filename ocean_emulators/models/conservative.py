@@ -66,7 +66,8 @@ class ConservativeEncoder(nn.Module):
         """Means over the wet area of each latent cell; zero where there is none."""
         seen = torch.cat([x, self.block(x, resolution)], dim=1)
         sums = self._sums(seen * self.wet(resolution), self.lat(resolution), self.lon(resolution))
-        return sums / self.wet_area(resolution)
+        means: Tensor = sums / self.wet_area(resolution)
+        return means
 
     @staticmethod
     def _sums(x: Tensor, lat: Tensor, lon: Tensor) -> Tensor:
@@ -150,7 +151,8 @@ class ScaledBlock(nn.Module):
     def forward(self, x: Tensor, resolution: int) -> Tensor:
         """[batch, in, lat, lon] -> [batch, out, lat, lon]"""
         scale, shift = self.modulation(self.size(resolution))[:, None, None].chunk(2)
-        return self.block(x) * (1 + scale) + shift
+        out: Tensor = self.block(x) * (1 + scale) + shift
+        return out
 
 
 def _wet(ocean: OceanContext, channels: Sequence[int | None]) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -51,8 +52,10 @@ class Cost:
 
 def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolution: int = 0) -> Cost:
     """Cost of a call of a model that is built for `oceans`, on one of them."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with torch.device("meta"):
         model = config.build(*oceans).train()
+    with FakeTensorMode():
+        _pretend(model)
         parameters, ocean = list(model.parameters()), oceans[resolution]
         states = torch.empty(1, config.input_states, ocean.n_prognostic, *ocean.grid_shape)
         forcing = torch.empty(1, len(config.forcing_times), ocean.n_forcing, *ocean.grid_shape)
@@ -71,6 +74,17 @@ def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolu
         kept_bytes=kept,
         peak_bytes=memory.peak,
     )
+
+
+def _pretend(model: nn.Module) -> None:
+    """Tensors that claim to lie in memory, unlike those of the meta device: kernels and autocast depend on the device."""
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype))
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
 class _Memory(TorchDispatchMode):
