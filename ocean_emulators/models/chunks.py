@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-# Enough to keep a GPU busy, and half a GiB for each float32 value that a layer holds of a chunk.
+# Enough to keep a GPU busy; half a GiB for each of the widest layers in float32. On the way back a chunk holds some ten.
 MOST_VALUES = 2**27
 
 
