@@ -42,7 +42,9 @@ def load_checkpoint(
     except Exception as error:
         raise UserError(f"{path}: {_what_is_wrong(error)}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: can't be read as a checkpoint: it holds one {type(content).__name__}, not named parts")
+        raise UserError(
+            f"{path}: can't be read as a checkpoint: it holds one {type(content).__name__}, not named parts"
+        )
     return content
 
 

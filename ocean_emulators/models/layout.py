@@ -8,14 +8,13 @@ can't be told from one that normalises nothing, which was never published.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 
 from ocean_emulators.config import parse
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.blocks import Norm, Upsampling
 from ocean_emulators.models.samudra import SamudraConfig
 from ocean_emulators.models.weights import Weights, listing
 from ocean_emulators.ocean.fields import FIELDS, channels
@@ -35,14 +34,6 @@ _FORCED = {
     1: (FORCING[2:3], (0,)),
 }
 _BLOCK = re.compile(r"unet\.layers\.(\d+)\.")
-
-
-class Unread(NamedTuple):
-    """What the tensors do not say; None takes what was published with such tensors."""
-
-    upsampling: Upsampling | None = None
-    dilation: tuple[int, ...] | None = None
-    norm: Norm | None = None
 
 
 @dataclass(frozen=True)
@@ -69,12 +60,13 @@ class Layout:
         return OceanContext(n, len(self.forcing), wet, torch.zeros(1), torch.zeros(1), torch.ones(n))
 
 
-def read_layout(weights: Weights, levels: Sequence[int] | None = None, unread: Unread = Unread()) -> Layout:
+def read_layout(weights: Weights, levels: Sequence[int] | None = None, **settings: Any) -> Layout:
     """Read the layout off tensors under today's names.
 
     Parameters
     ----------
     levels: of the fields that have them; without, as many from the surface as the number of channels makes
+    settings: of the model's configuration, in place of what is read or supposed
 
     Raises
     ------
@@ -94,20 +86,20 @@ def read_layout(weights: Weights, levels: Sequence[int] | None = None, unread: U
         "forcing_times": times,
         "prediction": "state",
         "width": width,
-        "dilation": unread.dilation or tuple(2**i for i in range(poolings)),
+        "dilation": tuple(2**i for i in range(poolings)),
         "expansion": expansion,
-        "norm": unread.norm or ("batch" if batch_norm else "instance"),
+        "norm": "batch" if batch_norm else "instance",
         "activation_cap": _activation_cap(weights),
-        "upsampling": unread.upsampling or ("bilinear" if expansion == 4 else "periodic_bilinear"),
+        "upsampling": "bilinear" if expansion == 4 else "periodic_bilinear",
         "head_kernel": head[-1],
     }
-    return Layout(parse(SamudraConfig, read, str(weights.path)), prognostic, forcing, tuple(levels))
+    return Layout(parse(SamudraConfig, read | settings, str(weights.path)), prognostic, forcing, tuple(levels))
 
 
 def possible_levels(weights: Weights) -> dict[tuple[str, ...], int]:
     """The number of levels that the predicted channels would be of, for each set of fields that fits their number."""
     out = _shape(weights, "decoder.weight")[0]
-    n, counts = out // _states(out), {}
+    n, counts = out // _states(out), dict[tuple[str, ...], int]()
     for names in PROGNOSTIC:
         deep = sum(FIELDS[name].has_levels for name in names)
         count, rest = divmod(n - (len(names) - deep), deep)
@@ -128,8 +120,12 @@ def _predicted(weights: Weights, levels: Sequence[int] | None) -> tuple[tuple[st
             return names, levels or range(count)
     out = _shape(weights, "decoder.weight")[0]
     wanted = "" if levels is None else f" on {len(levels)} levels"
-    fits = "; ".join(f"{', '.join(names)} on {count} levels" for names, count in possible.items()) or "nothing published"
-    raise UserError(f"{weights.path}: {out} channels out are not two states of published fields{wanted}; they fit {fits}")
+    fits = (
+        "; ".join(f"{', '.join(names)} on {count} levels" for names, count in possible.items()) or "nothing published"
+    )
+    raise UserError(
+        f"{weights.path}: {out} channels out are not two states of published fields{wanted}; they fit {fits}"
+    )
 
 
 def _driven(weights: Weights, n_channels: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -158,7 +154,9 @@ def _count_poolings(weights: Weights) -> int:
 def _activation_cap(weights: Weights) -> float:
     caps = {float(tensor) for name, tensor in weights.tensors.items() if name.endswith(".cap") and tensor.numel() == 1}
     if len(caps) > 1:
-        raise UserError(f"{weights.path}: the blocks cap their activations at {sorted(caps)}: expected one number for all")
+        raise UserError(
+            f"{weights.path}: the blocks cap their activations at {sorted(caps)}: expected one number for all"
+        )
     return caps.pop() if caps else 10.0
 
 
@@ -167,5 +165,7 @@ def _shape(weights: Weights, name: str) -> torch.Size:
         raise UserError(f"{weights.path}: missing: {name}; without it, the model can't be told")
     shape = weights.tensors[name].shape
     if len(shape) != 4 or 0 in shape:
-        raise UserError(f"{weights.path}: {name} is {list(shape)}: expected the weights [out, in, lat, lon] of a convolution")
+        raise UserError(
+            f"{weights.path}: {name} is {list(shape)}: expected the weights [out, in, lat, lon] of a convolution"
+        )
     return shape

@@ -11,7 +11,7 @@ from ocean_emulators.checkpoints import save_checkpoint
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.blocks import Norm, Upsampling
-from ocean_emulators.models.layout import Layout, Unread, read_layout
+from ocean_emulators.models.layout import Layout, read_layout
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
 from ocean_emulators.models.weights import Weights, read_weights
 from ocean_emulators.ocean.fields import channels
@@ -27,7 +27,7 @@ class PublishedSamudra(Samudra):
         the same of the predicted states, zero on land. All normalised.
         """
         stacked = states if forcing is None else torch.cat([states.flatten(1, 2), forcing.flatten(1, 2)], dim=1)
-        out = self.network(stacked, resolution).unflatten(1, (self.config.output_states, -1))
+        out = torch.unflatten(self.network(stacked, resolution), 1, (self.config.output_states, -1))
         out = out * self.grid(resolution).mask
         return out.flatten(1, 2) if forcing is None else out
 
@@ -101,7 +101,8 @@ def load(
         `grid`; naming the tensors that are missing, left over or of the wrong shape.
     """
     weights = read_weights(path, averaged)
-    layout = read_layout(weights, levels, Unread(upsampling, dilation, norm))
+    given = {"upsampling": upsampling, "dilation": dilation, "norm": norm}
+    layout = read_layout(weights, levels, **{name: value for name, value in given.items() if value is not None})
     if grid is not None:
         _require_channels(layout, grid, weights)
         layout.config.check_grid(grid.grid_shape)
@@ -121,9 +122,10 @@ def export(model: Samudra, path: Path | str) -> None:
     weights = Weights(Path(path), {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()})
     config = model.config
     assert isinstance(config, SamudraConfig)
-    read = read_layout(weights, unread=Unread(config.upsampling, config.dilation, config.norm)).config
-    ours, theirs = config.replace(width=config.widths, precision=read.precision).dump(), read.dump()
-    foreign = [f"model.{key}: {value}" for key, value in ours.items() if value != theirs[key]]
+    ours = config.replace(width=config.widths).dump()
+    unsaid = {name: ours[name] for name in ("upsampling", "dilation", "norm", "precision")}
+    read = read_layout(weights, **unsaid).config.dump()
+    foreign = [f"model.{name}: {value}" for name, value in ours.items() if value != read[name]]
     if foreign:
         raise UserError(f"{path}: the published layout has no place for {', '.join(foreign)}")
     save_checkpoint({"model": weights.tensors}, weights.path)
