@@ -148,6 +148,8 @@ def test_an_average_of_other_parameters_is_refused(tmp_path: Path) -> None:
     ):
         load(path)
     load(path, averaged=False)
+    with pytest.raises(UserError, match=r"expected tensors by name under ema.ema_params; take the raw weights"):
+        load(release(path, model.state_dict(), ema={"ema_params": [1, 2]}))
 
 
 class Malice:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ ORIGIN = "give the path of released weights, or of a checkpoint of your own"
 _BUFFERS = ("cap", "running_mean", "running_var", "num_batches_tracked")
 _LEGACY_HEAD = re.compile(r"layers\.\d+\.(weight|bias)")
 _SHOWN = 6
+_RAW = "take the raw weights instead (--raw, or averaged: false)"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def read_weights(path: Path | str, averaged: bool = True) -> Weights:
     content = load_checkpoint(path, origin=ORIGIN)
     key = "averaged_model" if averaged and "averaged_model" in content else "model"
     tensors = content.get(key)
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not _are_tensors(tensors):
         held = ", ".join(sorted(map(str, content))[:_SHOWN]) or "nothing"
         raise UserError(f"{path}: expected the weights' tensors under the key {key!r}; the file holds {held}")
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
@@ -92,16 +93,21 @@ def listing(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
+def _are_tensors(part: Any) -> TypeGuard[dict[str, Tensor]]:
+    return isinstance(part, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in part.items())
+
+
 def _with_dots(average: Any, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The averaged parameters under the names of the raw ones."""
+    if not _are_tensors(average):
+        raise UserError(f"{path}: expected tensors by name under ema.ema_params; {_RAW}")
     names = {name.replace(".", ""): name for name in tensors if not name.endswith(_BUFFERS)}
     foreign, without = [n for n in average if n not in names], [names[n] for n in names if n not in average]
     if foreign or without:
         parts = [f"belongs to no parameter: {listing(foreign)}"] if foreign else []
         parts += [f"is missing for: {listing(without)}"] if without else []
         raise UserError(
-            f"{path}: the moving average under ema.ema_params is not of these weights: it {'; it '.join(parts)}; "
-            "take the raw weights instead (averaged: false)"
+            f"{path}: the moving average under ema.ema_params is not of these weights: it {'; it '.join(parts)}; {_RAW}"
         )
     return {names[name]: tensor for name, tensor in average.items()}
 
