@@ -51,7 +51,6 @@ def refused(changes: list[str]) -> str:
     [
         ("model.widht=3", ["model.widht", "unknown key", "did you mean 'width'"]),
         ("train.epochs=many", ["train.epochs", "'many'", "integer"]),
-        ("train.epochs=0", ["train.epochs", "0", "greater than or equal to 1"]),
         ("model.type=unet", ["model.type: found 'unet'", "expected one of: samudra, fomo"]),
         ("model={width: 4}", ["model.type: missing"]),
         (
@@ -59,6 +58,12 @@ def refused(changes: list[str]) -> str:
             ["model.encoder.depht: unknown key", "did you mean 'depth'"],
         ),
         ("model={type: fomo, width: 3}", ["model.width: unknown key", "known are", "processor"]),
+        ("train.epochs=-1", ["train.epochs", "-1", "greater than or equal to 0"]),
+        ("train.epochs=0", ["train: epochs", "found 0: expected 1 or more, or initial_weights"]),
+        (
+            "train.initial_weights={path: /weights.pt, sha256: " + 64 * "a" + "}",
+            ["train.initial_weights.path", "'/weights.pt'", "relative to the project's root"],
+        ),
         ("data.periods.test.start=2002-06-01", ["data.periods", "validation", "test", "overlap"]),
         ("data.periods.train.start=2003-01-01", ["data.periods.train", "ends (2001-12-31) before it starts"]),
         ("data.periods.train.start=1 Jan", ["data.periods.train.start", "YYYY-MM-DD"]),

@@ -473,7 +473,7 @@ def test_it_learns_on_two_resolutions_together(source: Path, tmp_path: Path) -> 
     prepare(experiment.data, tmp_path / "prepared")
     stores = [open_store(store_path(tmp_path / "prepared", factor)) for factor in (1, 2)]
     statistics = compute_statistics(stores[0], experiment.data.periods.train)
-    oceans = [Ocean(store, statistics, Packing.of(store, statistics)) for store in stores]
+    oceans = [Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint) for store in stores]
     trainer = build_trainer(experiment, oceans, Runtime(device="cpu"), tmp_path / "last.pt", lambda epoch, logs: None)
     trainer.run()
     for name in ("train/mean/loss", "train/x2/mean/loss", "val/mean/loss", "val/x2/mean/loss"):

@@ -141,10 +141,11 @@ def _leaves(tree: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def _draw(ocean: Ocean, tracker: Tracker) -> None:
-    """The learning curve; maps, Nino3.4 and drift of the free run beside the truth."""
+    """The learning curve, where there was training; maps, Nino3.4 and drift of the free run beside the truth."""
     prediction = xr.open_zarr(paths.PREDICTIONS, chunks=None, decode_times=xr.coders.CFDatetimeCoder(use_cftime=True))
     truth = _truth_of(prediction, ocean)
-    drawn = {"learning_curve": figures.learning_curve(pd.read_csv(paths.HISTORY))}
+    history = pd.read_csv(paths.HISTORY)
+    drawn = {} if history.empty else {"learning_curve": figures.learning_curve(history)}
     for name, step in (("maps_middle", len(prediction["time"]) // 2), ("maps_end", -1)):
         when = prediction["time"].values[step]
         title = f"Free run, {when.strftime('%Y-%m-%d')}"

@@ -16,7 +16,7 @@ def test_fomo_is_trained_on_two_resolutions_and_rolled_out_on_the_coarser(untouc
     untouched.configure({**tree, "model": TINY})
     assert "fomo, " in untouched.run("python", "-m", "ocean_emulators.cli", "check")
     assert stages_run(untouched.run("dvc", "exp", "run", "-S", "model.encoder.depth=1")) == ALL
-    run, *_ = untouched.runs()
+    (run,) = untouched.runs()
     assert run.data.params["model.encoder.depth"] == "1"
     scores = json.loads((untouched.root / "outputs/evaluation/scores.json").read_text())
     assert all(map(math.isfinite, leaves(scores)))
