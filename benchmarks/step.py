@@ -37,7 +37,7 @@ def ocean() -> tuple[Packing, OceanContext]:
 def measure(repeats: int) -> list[Result]:
     """All ratios."""
     packing, context = ocean()
-    config = SamudraConfig(width=(32, 48, 64), dilation=(1, 2, 4), expansion=1, norm="none")
+    config = SamudraConfig(widths=(32, 48, 64), dilation=(1, 2, 4), expansion=1, norm="none")
     model = config.build(context)
     loss = LossConfig().build(context, [c.field.name for c in packing.prognostic], torch.ones(SHAPE))
     stepper = Stepper(model, config, [loss])

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
-from ocean_emulators import cli_data
+from ocean_emulators import cli_data, cli_import
 from ocean_emulators.aggregator.tables import ratio_lines, score_lines
-from ocean_emulators.config import apply_overrides, load_yaml, parse, render
+from ocean_emulators.config import apply_overrides, load_yaml, parse, write
+from ocean_emulators.datasets.workers import GIB
 from ocean_emulators.errors import UserError, exit_on_user_error
 from ocean_emulators.experiment import PARAMS, Experiment, Plan, load_experiment, make_plan
 from ocean_emulators.stages import paths
@@ -21,7 +23,13 @@ PRESETS = Path("configs/experiment")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what a user got wrong ends in a message and exit code 2."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes no more overrides behind the first option that stands among them
+    if not hasattr(options, "overrides") or any(word.startswith("-") for word in rest):
+        parser.parse_args(arguments)
+    else:
+        options.overrides += rest
     with exit_on_user_error():
         options.command(options)
 
@@ -35,9 +43,7 @@ def configure(options: argparse.Namespace) -> None:
         f"The whole experiment, rendered from {path.as_posix()} by `ocean-emulators configure`.\n"
         "Change values here, or by `dvc exp run -S key=value`; `ocean-emulators check` says what they mean."
     )
-    if not options.output.parent.is_dir():
-        raise UserError(f"{options.output}: no such folder: {options.output.parent}; make it first")
-    options.output.write_text(render(experiment, header))
+    write(experiment, options.output, header)
     print(f"wrote {options.output}")
 
 
@@ -55,14 +61,19 @@ def preset_path(name: str) -> Path:
 def check(options: argparse.Namespace) -> None:
     """Validate an experiment and print the plan."""
     tree = apply_overrides(load_yaml(options.params), options.overrides)
-    print(describe(make_plan(parse(Experiment, tree, str(options.params)))))
+    experiment = parse(Experiment, tree, str(options.params))
+    if experiment.train.initial_weights:
+        experiment.train.initial_weights.find(project_root())
+    plan = make_plan(experiment, variants=True)
+    print(describe(plan))
+    print("\n".join(batch_lines(plan, options.memory_gib or psutil.virtual_memory().total / GIB)))
 
 
 def describe(plan: Plan) -> str:
     """A plan as text."""
     data, model = plan.experiment.data, plan.experiment.model
     prognostic, forcing = data.prognostic_channels, data.forcing_channels
-    needs = model.requirements
+    needs, cost = model.requirements, plan.cost
     grids = [f"{lat} × {lon}, {plan.wet_cells[factor]:,} wet cells" for factor, (lat, lon) in plan.grids.items()]
     lines = {
         "source": f"{data.source}, every {plan.step_days:g} days",
@@ -71,8 +82,10 @@ def describe(plan: Plan) -> str:
         "predicted": f"{len(prognostic)} channels: {', '.join(data.prognostic)}",
         "forcing": f"{len(forcing)} channels: {', '.join(data.forcing) or 'none'}",
         "one call": f"{needs.input_states} state(s) and forcing at {list(needs.forcing_times)} -> "
-        f"{needs.output_states} state(s); {plan.in_channels} -> {plan.out_channels} channels",
-        "model": f"{model.type}, {plan.n_parameters:,} parameters",
+        f"{needs.output_states} state(s); {cost.in_channels} -> {cost.out_channels} channels",
+        "model": f"{model.type}, {cost.n_parameters:,} parameters",
+        **({"begins as": plan.experiment.train.initial_weights.path} if plan.experiment.train.initial_weights else {}),
+        "arithmetic": f"{cost.forward_flops:.2e} FLOPs a call, {cost.training_flops:.2e} with back-propagation",
     }
     for name, count in plan.times.items():
         period = getattr(data.periods, name)
@@ -81,6 +94,22 @@ def describe(plan: Plan) -> str:
     lines["windows"] = ", ".join(f"{count} {name}" for name, count in plan.windows.items())
     lines["memory"] = ", ".join(f"{name} about {size:.2f} GiB" for name, size in plan.memory_gib.items())
     return "\n".join(f"{name:>10}  {text}" for name, text in lines.items())
+
+
+def batch_lines(plan: Plan, memory_gib: float) -> list[str]:
+    """A table of what training costs by precision and checkpointing, and of the batches that fit into so much memory."""
+    calls = max(plan.experiment.train.rollout_calls)
+    lines = [
+        f"\nA training window of {calls} call(s), and how many fit into {memory_gib:.1f} GiB:",
+        "  model.precision  model.checkpointing  memory, GiB  arithmetic, FLOPs  windows",
+    ]
+    batches = plan.largest_batches(memory_gib * GIB)
+    for (precision, checkpointing), cost in plan.costs.items():
+        lines.append(
+            f"  {precision:15}  {checkpointing:19}  {cost.window_bytes(calls) / GIB:11.2f}  "
+            f"{calls * cost.training_flops:17.2e}  {batches[precision, checkpointing]:7}"
+        )
+    return lines
 
 
 def schema(options: argparse.Namespace) -> None:
@@ -129,6 +158,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(check)
     sub.add_argument("overrides", nargs="*", metavar="a.b=value", help="changes to look at, not written anywhere")
     sub.add_argument("--params", type=Path, default=PARAMS, help="the experiment (default: %(default)s)")
+    sub.add_argument("--memory-gib", type=float, help="memory to train in (default: this machine's)")
+    cli_import.add_arguments(commands.add_parser("import", help=cli_import.import_weights.__doc__))
     command(schema)
     command(report)
     cli_data.add_commands(commands.add_parser("data", help="Look at a source, or pin one that lies elsewhere."))

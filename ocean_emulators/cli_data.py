@@ -15,7 +15,7 @@ PRESETS = Path("configs/data")
 
 def describe(options: argparse.Namespace) -> None:
     """Say what a source holds, and what presets would make of it."""
-    print(describe_source(_location(options), _presets(options.preset)))
+    print(describe_source(_location(options), presets(options.preset)))
 
 
 def pin_file(options: argparse.Namespace) -> None:
@@ -53,7 +53,14 @@ def _location(options: argparse.Namespace) -> Location:
     return Location(source, source, options.endpoint, options.anonymous)
 
 
-def _presets(name: str | None) -> dict[str, DataConfig]:
+def presets(name: str | None) -> dict[str, DataConfig]:
+    """The preset of that name, or all of them, by their names.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name.
+    """
     paths = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
     if name is not None and name not in paths:
         raise UserError(f"no preset {name!r} in {PRESETS}/ (there are: {', '.join(paths) or 'none here'})")

@@ -1,6 +1,7 @@
 """The root configuration, what `params.yaml` is; its checks across sections; and the plan that follows from it."""
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation import resolutions, select
 from ocean_emulators.errors import UserError
 from ocean_emulators.eval import EvaluationConfig
-from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.samudra import SamudraConfig
+from ocean_emulators.models.base import PRECISIONS, OceanContext, Precision
+from ocean_emulators.models.checkpointing import CHECKPOINTING, Checkpointing
+from ocean_emulators.models.cost import Cost, cost_of_call
+from ocean_emulators.models.families import ModelConfig
 from ocean_emulators.ocean import calendar
+from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.train import TrainConfig
 
 PARAMS = Path("params.yaml")
@@ -28,7 +32,7 @@ class Experiment(Config):
     """name of the MLflow experiment that the runs stand under"""
     data: DataConfig
     """what is learnt from and predicted"""
-    model: SamudraConfig
+    model: ModelConfig
     """the emulator"""
     train: TrainConfig
     """how it is trained"""
@@ -103,15 +107,27 @@ class Plan:
     """number of training windows, validation windows, forecast starts, and steps of the free run"""
     wet_cells: dict[int, int]
     """of all channels together, by the factor in `data.coarsen`"""
-    n_parameters: int
-    in_channels: int
-    out_channels: int
+    costs: dict[tuple[Precision, Checkpointing], Cost]
+    """of a call, on the largest grid that is trained on, by precision and by what is kept for back-propagation"""
     memory_gib: dict[str, float]
     """estimates"""
 
+    @property
+    def cost(self) -> Cost:
+        """Of a call as the experiment makes it."""
+        model = self.experiment.model
+        return self.costs[model.precision, model.checkpointing]
 
-def make_plan(experiment: Experiment) -> Plan:
+    def largest_batches(self, memory_bytes: float) -> dict[tuple[Precision, Checkpointing], int]:
+        """How many windows could be trained on together in so much memory."""
+        calls = max(self.experiment.train.rollout_calls)
+        return {kind: cost.largest_batch(calls, memory_bytes) for kind, cost in self.costs.items()}
+
+
+def make_plan(experiment: Experiment, variants: bool = False) -> Plan:
     """Check everything that can be known before any work, and say what the work will be.
+
+    With `variants`, the cost is found for all precisions and ways of keeping activations.
 
     Raises
     ------
@@ -125,22 +141,21 @@ def make_plan(experiment: Experiment) -> Plan:
     times, windows = times_of_periods(experiment, time), count_windows(experiment, time)
     prognostic, forcing = experiment.data.prognostic_channels, experiment.data.forcing_channels
     used = dict.fromkeys([*experiment.trained, experiment.evaluated])
-    with torch.device("meta"):
-        oceans = [_context(len(prognostic), len(forcing), shapes[factor]) for factor in used]
-        model = experiment.model.build(*oceans)
+    oceans = [_context(len(prognostic), len(forcing), prepared[factor].grid) for factor in used]
+    finest = max(range(len(experiment.trained)), key=lambda k: oceans[k].mask.numel())
+    model, training = experiment.model, experiment.train
+    costs = {
+        (p, c): cost_of_call(model.replace(precision=p, checkpointing=c), oceans, finest)
+        for p, c in ([*product(PRECISIONS, CHECKPOINTING)] if variants else [(model.precision, model.checkpointing)])
+    }
+    cost = costs[model.precision, model.checkpointing]
     wet = {factor: int(sum(r.wet[c.mask_level].sum() for c in prognostic + forcing)) for factor, r in prepared.items()}
-    n_parameters = sum(p.numel() for p in model.parameters())
-    cells = max(shapes[factor][0] * shapes[factor][1] for factor in experiment.trained)
-    activations = experiment.model.activations_per_cell(model.in_channels) * cells * _BYTES
     gib = 2.0**30
     per_value = _BYTES if experiment.data.storage == "float32" else _BYTES // 2
     held = sum(wet[factor] for factor in experiment.trained) * (times["train"] + times["validation"])
     memory = {
         "data held in memory": per_value * held / gib,
-        "training": (
-            experiment.train.batch_size * max(experiment.train.rollout_calls) * activations + 5 * _BYTES * n_parameters
-        )
-        / gib,
+        "training": (cost.weight_bytes + training.batch_size * cost.window_bytes(max(training.rollout_calls))) / gib,
     }
     return Plan(
         experiment=experiment,
@@ -150,17 +165,15 @@ def make_plan(experiment: Experiment) -> Plan:
         gaps={name: len(calendar.leap_gaps(time[inside])) for name, inside in _inside(experiment, time).items()},
         windows=windows,
         wet_cells=wet,
-        n_parameters=n_parameters,
-        in_channels=model.in_channels,
-        out_channels=model.out_channels,
+        costs=costs,
         memory_gib=memory,
     )
 
 
-def _context(n_prognostic: int, n_forcing: int, shape: tuple[int, int]) -> OceanContext:
-    """An ocean of some size, of which nothing is known."""
-    mask = torch.ones(n_prognostic, *shape, dtype=torch.bool)
-    lat, lon = (torch.ones(n) for n in shape)
+def _context(n_prognostic: int, n_forcing: int, grid: Grid) -> OceanContext:
+    """An ocean of which the grid alone is known."""
+    mask = torch.ones(n_prognostic, *grid.shape, dtype=torch.bool)
+    lat, lon = torch.tensor(grid.lat), torch.tensor(grid.lon)
     return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.ones(n_prognostic))
 
 

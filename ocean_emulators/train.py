@@ -7,26 +7,64 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch_ema import ExponentialMovingAverage
 from tqdm import tqdm
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
-from ocean_emulators.checkpoints import load_checkpoint, save_checkpoint
+from ocean_emulators.checkpoints import file_hash, load_checkpoint, save_checkpoint
 from ocean_emulators.config import Config
 from ocean_emulators.datasets.loader import Loader
 from ocean_emulators.datasets.samplers import BatchSampler, SequentialBatches
 from ocean_emulators.datasets.train_data import TrainData
+from ocean_emulators.errors import UserError
 from ocean_emulators.losses import LossConfig
 from ocean_emulators.stepper import Stepper
+
+
+class InitialWeights(Config):
+    path: str
+    """file with released weights, or a checkpoint of this project; relative to the project's root"""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the file's content, by which DVC sees that it is another one"""
+    averaged: bool = True
+    """take the moving average of the weights where the file holds one"""
+
+    @field_validator("path")
+    @classmethod
+    def _is_relative(cls, value: str) -> str:
+        if Path(value).is_absolute():
+            raise ValueError(f"found {value!r}: expected a path relative to the project's root")
+        return value
+
+    def find(self, root: Path) -> Path:
+        """The file: in the working directory, or, where DVC runs in a copy of the project, at its `root`.
+
+        Raises
+        ------
+        UserError
+            If there is none, or its content is not what it should be.
+        """
+        file = next((place for place in (Path(self.path), root / self.path) if place.is_file()), None)
+        if file is None:
+            raise UserError(f"train.initial_weights.path: {self.path}: no such file; put it there, or name another")
+        found = file_hash(file)
+        if found != self.sha256:
+            raise UserError(
+                f"train.initial_weights.sha256: {self.path} has {found}, not {self.sha256}: it is another file than the "
+                "experiment was made for; put that one back, or write down the hash of this one"
+            )
+        return file
 
 
 class TrainConfig(Config):
     seed: int = Field(1, ge=0)
     """seed of the first weights and of the order of batches"""
-    epochs: int = Field(ge=1)
-    """passes over the training period"""
+    initial_weights: InitialWeights | None = None
+    """weights that training begins from; null draws them at random"""
+    epochs: int = Field(ge=0)
+    """passes over the training period; 0 takes the initial weights as they are"""
     batch_size: int = Field(ge=1)
     """windows per optimiser step, over all processes together"""
     rollout_calls: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
@@ -74,6 +112,12 @@ class TrainConfig(Config):
             raise ValueError(f"found {list(value)}: 1 must be among them, because rollouts step from state to state")
         return value
 
+    @model_validator(mode="after")
+    def _something_comes_out(self) -> "TrainConfig":
+        if self.epochs == 0 and self.initial_weights is None:
+            raise ValueError("epochs: found 0: expected 1 or more, or initial_weights that are to be taken as they are")
+        return self
+
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -116,6 +160,11 @@ class Trainer:
         self.ema = ExponentialMovingAverage(averaged_tensors(stepper.model), decay=config.ema_decay)
         self.epoch = 0
         self.history: list[dict[str, float]] = []
+
+    @property
+    def logged(self) -> list[str]:
+        """Names of what the history says of an epoch, but for the time that it took."""
+        return ["train/learning_rate", *self.train_aggregator.get_logs(), *self.validate_aggregator.get_logs()]
 
     def resume(self) -> bool:
         """Go back to the saved state, if there is one."""

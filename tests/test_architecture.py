@@ -25,7 +25,7 @@ LAYERS = [
     ["tracking"],
     ["train", "eval", "comparison"],
     ["experiment"],
-    ["stages", "describe", "synthetic", "cli", "cli_data"],
+    ["stages", "describe", "synthetic", "cli", "cli_data", "cli_import"],
     ["launchers"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

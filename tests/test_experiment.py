@@ -79,8 +79,8 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
     plan = make_plan(experiment)
     context = OceanContext(9, 3, torch.ones(9, 16, 32, dtype=torch.bool), torch.ones(16), torch.ones(32), torch.ones(9))
     model = experiment.model.build(context)
-    assert plan.n_parameters == sum(p.numel() for p in model.parameters())
-    assert (plan.in_channels, plan.out_channels) == (9 + 2 * 3, 9)
+    assert plan.cost.n_parameters == sum(p.numel() for p in model.parameters())
+    assert (plan.cost.in_channels, plan.cost.out_channels) == (9 + 2 * 3, 9)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
 """Samudra is the published model, and respects the geometry of the globe."""
 
 import math
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
+from ocean_emulators.config import load_yaml, parse
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.blocks import CappedGELU, Upsample
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
 
-PUBLISHED = {"input_states": 2, "output_states": 2, "forcing_times": (-1, 0), "prediction": "state"}
-V1 = SamudraConfig(**PUBLISHED, upsampling="bilinear")
-V2 = SamudraConfig(**PUBLISHED, width=(280, 380, 480, 520), expansion=2)
+PRESETS = Path(__file__).parents[1] / "configs" / "model"
+V1, V2, HIGHRES = (
+    parse(SamudraConfig, load_yaml(PRESETS / f"samudra_om4_{name}.yaml"), name) for name in ("v1", "v2", "v2_highres")
+)
 
 
 def ocean(n_prognostic: int, n_forcing: int, n_lat: int, n_lon: int, wet: Tensor | None = None) -> OceanContext:
@@ -23,7 +27,7 @@ def ocean(n_prognostic: int, n_forcing: int, n_lat: int, n_lon: int, wet: Tensor
 
 
 def small(**changes: object) -> SamudraConfig:
-    return SamudraConfig(**{"width": (4, 6), "dilation": (1, 2), "expansion": 1, "norm": "none", **changes})
+    return SamudraConfig(**{"widths": (4, 6), "dilation": (1, 2), "expansion": 1, "norm": "none", **changes})
 
 
 def fill(model: Samudra) -> None:
@@ -69,6 +73,27 @@ def test_is_the_published_model(
     assert (y[0, 0, 0, 0].item(), y[0, 76, 22, 90].item(), y[0, 153, -1, -1].item()) == pytest.approx(values, abs=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("config", "n_forcing", "n_parameters", "n_tensors"),
+    [
+        (V1, 4, 135_376_762, 178),
+        (V1.replace(forcing_times=(0,)), 4, 135_142_266, 178),
+        (V2, 4, 84_066_474, 178),
+        (V2, 3, 84_029_994, 178),
+        (HIGHRES, 4, 84_038_618, 88),
+        (HIGHRES, 3, 84_002_154, 88),
+    ],
+    ids=["v1", "v1 of the first release", "v2", "v2, 160 inputs", "v2_highres", "v2_highres, 160 inputs"],
+)
+def test_presets_have_the_published_sizes(
+    config: SamudraConfig, n_forcing: int, n_parameters: int, n_tensors: int
+) -> None:
+    with torch.device("meta"):
+        model = config.build(ocean(77, n_forcing, 180, 360))
+    assert sum(p.numel() for p in model.parameters()) == n_parameters
+    assert len(model.state_dict()) == n_tensors
+
+
 def moves_with_longitude(config: SamudraConfig, n_lon: int = 32) -> bool:
     torch.manual_seed(0)
     model = config.build(ocean(3, 1, 16, n_lon)).eval()
@@ -106,16 +131,69 @@ def test_begins_near_persistence_when_it_predicts_change() -> None:
     assert 0 < change.abs().mean() < 0.05
 
 
-@pytest.mark.parametrize(
-    ("shape", "dilation"), [((16, 32), (1, 2, 4, 8)), ((4, 64), (1, 1)), ((64, 6), (1, 2))], ids=["lon", "lat", "odd"]
-)
-def test_a_grid_too_small_is_refused(shape: tuple[int, int], dilation: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"model.dilation: .* the grid of \d+ × \d+ has \d+ × \d+ there; use fewer"):
-        small(width=4, dilation=dilation).build(ocean(3, 1, *shape))
+GRIDS = [(n_lat, n_lon) for n_lat in (1, 2, 3, 4, 5, 8, 9, 16) for n_lon in (1, 2, 3, 4, 6, 7, 8, 15, 16, 32)]
+NETWORKS = [
+    {"dilation": dilation, "norm": norm, "kernel_size": kernel, "block": block}
+    for dilation in ((1,), (1, 1), (1, 2), (1, 2, 4), (4, 1))
+    for norm in ("none", "batch", "instance")
+    for kernel, block in ((3, "convnext"), (5, "conv"), (1, "convnext"))
+]
 
 
-def test_one_width_stands_for_all() -> None:
-    assert small(width=5).widths == (5, 5)
+def runs(config: SamudraConfig, shape: tuple[int, int]) -> bool:
+    """Whether a window can be trained on, tried."""
+    model = Samudra(config, ocean(2, 1, *shape)).train()
+    try:
+        out = model(torch.randn(1, 1, 2, *shape), torch.randn(1, 2, 1, *shape))
+        out.sum().backward()
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+    return out.shape == (1, 1, 2, *shape)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_grids_are_refused_that_cannot_work_and_no_others(network: dict[str, Any]) -> None:
+    config = small(**network, widths=[2] * len(network["dilation"]), head_kernel=1)
+    accepted = set()
+    for shape in GRIDS:
+        try:
+            config.check_grid(shape)
+            accepted.add(shape)
+        except UserError:
+            pass
+    assert accepted == {shape for shape in GRIDS if runs(config, shape)}
+
+
+def test_a_grid_too_small_is_refused_with_the_way_out() -> None:
+    with pytest.raises(UserError, match=r"model.dilation: .* the grid of 16 × 32 has \d × \d there; use fewer"):
+        small(widths=[4] * 4, dilation=(1, 2, 4, 8)).build(ocean(3, 1, 16, 32))
+
+
+def test_one_width_scales_all() -> None:
+    assert SamudraConfig(width=64).channels == (64, 80, 96, 128)
+    assert SamudraConfig().channels == (200, 250, 300, 400)
+    assert small(width=1, widths=(40, 4)).channels == (1, 1)
+
+
+@pytest.mark.parametrize("unit", ["change", "state"])
+def test_a_change_is_in_units_of_its_own_deviation_or_the_states(unit: Literal["change", "state"]) -> None:
+    torch.manual_seed(0)
+    states, forcing = torch.randn(1, 1, 3, 16, 32), torch.randn(1, 2, 1, 16, 32)
+    model = small(change_unit=unit).build(ocean(3, 1, 16, 32))
+    inputs = torch.cat([states.flatten(1, 2), forcing.flatten(1, 2)], dim=1)
+    expected = states[:, 0] + {"change": 0.1, "state": 1.0}[unit] * model.network(inputs)
+    assert torch.allclose(model(states, forcing)[:, 0], expected)
+
+
+def test_learned_positions_are_inputs_of_one_grid() -> None:
+    config = small(positional_channels=5, coordinates=True)
+    model = config.build(ocean(3, 1, 16, 32))
+    assert model.in_channels == 3 + 2 + 5 + 3
+    assert model.state_dict()["positional_params"].shape == (5, 16, 32)
+    model(torch.randn(2, 1, 3, 16, 32), torch.randn(2, 2, 1, 16, 32)).sum().backward()
+    assert model.positional_params.grad is not None
+    with pytest.raises(UserError, match=r"model.positional_channels: 5 inputs .* there are 2"):
+        config.build(ocean(3, 1, 16, 32), ocean(3, 1, 8, 16))
 
 
 def test_bfloat16_is_near_float32() -> None:

@@ -155,7 +155,7 @@ def test_gradients_stop_where_detached(
 
 def test_validation_leaves_no_trace(store: PackedStore, statistics: Statistics, packing: Packing) -> None:
     torch.manual_seed(0)
-    config = SamudraConfig(width=(4,), dilation=(1,), expansion=1, norm="batch")
+    config = SamudraConfig(widths=(4,), dilation=(1,), expansion=1, norm="batch")
     model = config.build(OceanContext.of(packing, statistics, store.grid))
     stepper = Stepper(model, config, [loss_of(store, statistics, packing)])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -27,7 +27,7 @@ RUNTIME = Runtime(device="cpu")
 
 @pytest.fixture
 def ocean(store: PackedStore, statistics: Statistics) -> Ocean:
-    return Ocean(store, statistics, Packing.of(store, statistics))
+    return Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint)
 
 
 def quiet(epoch: int, logs: dict[str, float]) -> None:
@@ -129,12 +129,12 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     """Each as often as asked for, scored apart, normalised like the first, and interrupted without a trace."""
     tree = tiny.experiment(experiment.data.source, epochs=2, rollout_calls=[1], passes=[1, 0.5])
     tree["data"]["coarsen"] = [1, 2, 4]
-    tree["model"] |= {"width": [6], "dilation": [1]}
+    tree["model"] |= {"widths": [6], "dilation": [1]}
     both = parse(Experiment, tree, "tiny")
     prepare(both.data, tmp_path / "prepared")
     stores = [open_store(store_path(tmp_path / "prepared", factor)) for factor in both.trained]
     statistics = compute_statistics(stores[0], both.data.periods.train)
-    oceans = [Ocean(store, statistics, Packing.of(store, statistics)) for store in stores]
+    oceans = [Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint) for store in stores]
     assert [ocean.store.grid.shape for ocean in oceans] == [(16, 32), (8, 16)]
 
     whole = build_trainer(both, oceans, RUNTIME, tmp_path / "whole.pt", quiet)

@@ -28,7 +28,7 @@ def experiment(source: Path | str = "data/tiny.zarr", **train: Any) -> dict[str,
                 "test": {"start": "2002-07-01", "end": "2002-12-31"},
             },
         },
-        "model": {"type": "samudra", "width": [6, 8], "dilation": [1, 2], "expansion": 1, "norm": "none"},
+        "model": {"type": "samudra", "widths": [6, 8], "dilation": [1, 2], "expansion": 1, "norm": "none"},
         "train": {
             "epochs": 2,
             "batch_size": 16,

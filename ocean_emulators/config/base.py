@@ -60,24 +60,34 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _describe(cls: type[Config], tree: Any, fault: Any) -> str:
-    path = [part for part in fault["loc"] if _is_key(tree, fault["loc"], part)]
+    known = _keys(tree) | ({fault["loc"][-1]} if fault["type"] == "missing" else set())
+    path = [part for part in fault["loc"] if _is_key(known, part)]
     where = ".".join(str(part) for part in path) or "(top level)"
     if fault["type"] == "extra_forbidden":
         return f"{where}: unknown key; {did_you_mean(str(path[-1]), _fields_at(cls, path[:-1], tree))}"
     if fault["type"] == "missing":
         return f"{where}: missing"
+    if fault["type"].startswith("union_tag"):
+        return _describe_tag(where, fault)
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] in ("value_error", "model_type"):
         return f"{where}: {message}"
     return f"{where}: found {fault['input']!r}: {message[0].lower() + message[1:]}"
 
 
-def _is_key(tree: Any, loc: tuple[Any, ...], part: Any) -> bool:
-    """Pydantic puts the names of union members between the keys; only keys say anything to a reader."""
-    if isinstance(part, int):
-        return True
-    known = _keys(tree) | {loc[-1]}
-    return part in known and not part.startswith(("function-", "list[", "constrained"))
+def _describe_tag(where: str, fault: Any) -> str:
+    """Of several kinds of component, one was named that does not exist, or none."""
+    context = fault["ctx"]
+    key = f"{where}.{context['discriminator'].strip(chr(39))}"
+    if "tag" not in context:
+        return f"{key}: missing"
+    kinds = context["expected_tags"].replace("'", "")
+    return f"{key}: found {context['tag']!r}: expected one of: {kinds}"
+
+
+def _is_key(known: set[Any], part: Any) -> bool:
+    """Pydantic puts the names of union members between or behind the keys; only keys say anything to a reader."""
+    return isinstance(part, int) or part in known
 
 
 def _keys(tree: Any) -> set[Any]:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from pydantic import Field, model_validator
@@ -12,7 +12,14 @@ from ocean_emulators.config import Config
 from ocean_emulators.datasets.packing import Packing
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics import Statistics
+from ocean_emulators.errors import UserError
+from ocean_emulators.models.checkpointing import Checkpointing
 from ocean_emulators.ocean.grid import Grid
+
+_POSITIONAL_STD = 1e-5
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 class BaseModelConfig(Config):
@@ -25,14 +32,22 @@ class BaseModelConfig(Config):
     forcing_times: tuple[int, ...] = (0, 1)
     """times of the forcing given to a call, in steps from the last given state (published Samudra: [-1, 0])"""
     prediction: Literal["state", "change"] = "change"
-    """what the network puts out: the state itself, or its change from the last given state, in units of the standard
-    deviation of the change over one step"""
+    """what the network puts out: the state itself, or its change from the last given state"""
+    change_unit: Literal["change", "state"] = "change"
+    """what a predicted change is in units of: the standard deviation of the change over one step, or that of the state"""
+    positional_channels: int = Field(0, ge=0)
+    """extra inputs that are learned for each cell; the weights then belong to one grid"""
     coordinates: bool = False
     """give the network each cell's position on the unit sphere (3 channels)"""
     bathymetry: bool = False
     """give the network the depth of each cell's column (1 channel)"""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """arithmetic inside the network; its last layer, states and losses are float32 always"""
+    checkpointing: Checkpointing = "none"
+    """what is computed again for back-propagation instead of kept: nothing, all inside each layer of the network, or all
+    inside but the results of convolutions"""
+    compile: bool = False
+    """let torch.compile make kernels for the network: faster on GPUs, after minutes of preparation"""
 
     @model_validator(mode="after")
     def _forcing_is_at_hand(self) -> "BaseModelConfig":
@@ -46,6 +61,16 @@ class BaseModelConfig(Config):
         if list(self.forcing_times) != sorted(set(self.forcing_times)):
             raise ValueError("forcing_times: expected ascending times, each once")
         return self
+
+    @abstractmethod
+    def build(self, *oceans: "OceanContext") -> "BaseModel":
+        """The model, with fresh weights, for resolutions of an ocean.
+
+        Raises
+        ------
+        UserError
+            For a grid that it can't run on.
+        """
 
     @property
     def requirements(self) -> DataRequirements:
@@ -89,7 +114,7 @@ class OceanContext:
             torch.cos(lat) * torch.sin(lon),
             torch.sin(lat).expand(-1, lon.shape[1]),
         ]
-        return torch.stack(xyz).float()
+        return torch.stack(xyz).float().to(self.mask.device)
 
     def depth(self) -> Tensor:
         """Share of the predicted channels that are wet in each cell, [1, lat, lon]: 0 on land, 1 in the deep ocean."""
@@ -119,23 +144,46 @@ class BaseModel(nn.Module):
     The weights belong to no grid: a model runs on every one of the oceans that it was built for, which are resolutions of
     one ocean, with the same fields.
 
-    Channels are stacked [time, channel], oldest first, states before forcing: the layout of the released weights.
+    Channels are stacked [time, channel], oldest first, states before forcing, then what is learned or known for each cell:
+    the layout of the released weights.
     """
 
     change_scale: Tensor
 
     def __init__(self, config: BaseModelConfig, *oceans: OceanContext) -> None:
+        """`oceans` are the resolutions to run on.
+
+        Raises
+        ------
+        UserError
+            If inputs are learned for each cell, and there are several grids.
+        """
         super().__init__()
         first = oceans[0]
+        if config.positional_channels and len(oceans) > 1:
+            raise UserError(
+                f"model.positional_channels: {config.positional_channels} inputs are learned for the cells of one grid, but "
+                f"there are {len(oceans)} (train.passes, evaluation.coarsen); use 0, and coordinates: true instead"
+            )
         self.config = config
         self.grids = nn.ModuleList(GridFields(config, ocean) for ocean in oceans)
         self.in_channels = (
             config.input_states * first.n_prognostic
             + len(config.forcing_times) * first.n_forcing
+            + config.positional_channels
             + len(self.grid(0).static)
         )
         self.out_channels = config.output_states * first.n_prognostic
-        self.register_buffer("change_scale", first.change_scale[:, None, None], persistent=False)
+        scale = first.change_scale if config.change_unit == "change" else torch.ones_like(first.change_scale)
+        self.register_buffer("change_scale", scale[:, None, None], persistent=False)
+        if config.positional_channels:
+            shape = (config.positional_channels, *first.grid_shape)
+            self.positional_params = nn.Parameter(_POSITIONAL_STD * torch.randn(shape))
+
+    def channel_of_input(self) -> list[int | None]:
+        """For each input of the network, the prognostic channel that is wet where it is; None where that is wherever any is."""
+        states = [*range(len(self.change_scale))] * self.config.input_states
+        return [*states, *[None] * (self.in_channels - len(states))]
 
     def grid(self, resolution: int) -> GridFields:
         """What is kept of a grid."""
@@ -161,8 +209,9 @@ class BaseModel(nn.Module):
         [batch, output state, prognostic channel, lat, lon]
         """
         grid = self.grid(resolution)
-        static = grid.static.expand(len(states), -1, -1, -1)
-        out = self.network(torch.cat([states.flatten(1, 2), forcing.flatten(1, 2), static], dim=1), resolution)
+        static = [self.positional_params, grid.static] if self.config.positional_channels else [grid.static]
+        extra = [channels.expand(len(states), -1, -1, -1) for channels in static]
+        out = self.network(torch.cat([states.flatten(1, 2), forcing.flatten(1, 2), *extra], dim=1), resolution)
         out = torch.unflatten(out, 1, (self.config.output_states, -1))
         if self.config.prediction == "change":
             out = states[:, -1:] + self.change_scale * out

@@ -4,13 +4,17 @@ Follows the published Samudra (Dheeshjith et al. 2025, doi:10.1029/2024GL114318)
 are named after ConvNeXt, with a capped GELU. Parameter names are those of its released weights.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ocean_emulators.models.checkpointing import computing_again
+
 Norm = Literal["batch", "instance", "none"]
+Block = Literal["convnext", "conv"]
 Upsampling = Literal["bilinear", "periodic_bilinear"]
 
 
@@ -24,11 +28,16 @@ class GlobeConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, in, lat, lon] -> [batch, out, lat, lon]"""
-        return super().forward(wrap(x, self.margin))
+        return self.convolve(x, self.weight, self.bias)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The same with other weights of the same shape."""
+        return F.conv2d(wrap(x, self.margin), weight, bias, 1, (self.margin, 0), self.dilation)
 
 
 def wrap(x: Tensor, width: int) -> Tensor:
     """Repeat `width` columns of [..., lon] on either side, as they follow around the globe."""
+    assert width <= x.shape[-1], (width, x.shape)
     if width == 0:
         return x
     return torch.cat([x[..., -width:], x, x[..., :width]], dim=-1)
@@ -47,12 +56,40 @@ class CappedGELU(nn.Module):
         """Any shape."""
         return F.gelu(x).clamp(max=self.limit)
 
+    def apply_(self, x: Tensor) -> Tensor:
+        """The same in the memory of `x`, for inference."""
+        return torch.ops.aten.gelu_(x).clamp_(max=self.limit)  # type: ignore[no-any-return]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Counts a batch once, also where it is computed again in back-propagation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channel, lat, lon] -> the same"""
+        if not self.training:
+            return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        mean, variance = self.running_mean.clone(), self.running_var.clone()
+        out = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+        if not computing_again():
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(variance)
+            self.num_batches_tracked += 1
+        return out
+
 
 class ConvNeXtBlock(nn.Module):
-    """Two dilated 3×3 convolutions at `expansion` times the input's width, then 1×1, beside a skip (1×1 if widths differ)."""
+    """Two dilated convolutions at `expansion` times the input's width, then 1×1, beside a skip (1×1 if widths differ)."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, dilation: int, expansion: int, norm: Norm, activation_cap: float
+        self,
+        in_channels: int,
+        out_channels: int,
+        dilation: int,
+        kernel_size: int = 3,
+        expansion: int = 4,
+        norm: Norm = "batch",
+        activation_cap: float = 10.0,
     ) -> None:
         super().__init__()
         wide = expansion * in_channels
@@ -60,10 +97,10 @@ class ConvNeXtBlock(nn.Module):
             nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, kernel_size=1)
         )
         self.convblock = nn.Sequential(
-            GlobeConv(in_channels, wide, 3, dilation),
+            GlobeConv(in_channels, wide, kernel_size, dilation),
             _norm(norm, wide),
             CappedGELU(activation_cap),
-            GlobeConv(wide, wide, 3, dilation),
+            GlobeConv(wide, wide, kernel_size, dilation),
             _norm(norm, wide),
             CappedGELU(activation_cap),
             nn.Conv2d(wide, out_channels, kernel_size=1),
@@ -71,8 +108,50 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, in, lat, lon] -> [batch, out, lat, lon]"""
-        out: Tensor = self.skip_module(x) + self.convblock(x)
+        if self.training or torch.is_grad_enabled():
+            out: Tensor = self.skip_module(x) + self.convblock(x)
+            return out
+        return self._infer(x).add_(self.skip_module(x))
+
+    def _infer(self, x: Tensor) -> Tensor:
+        """The convolutions' branch in less time and memory: batch norms go into the weights, activations are in place."""
+        first, first_norm, act, second, second_norm, _, last = self.convblock
+        for conv, norm in ((first, first_norm), (second, second_norm)):
+            assert isinstance(conv, GlobeConv) and isinstance(act, CappedGELU)
+            x = conv.convolve(x, *folded(conv, norm)) if isinstance(norm, BatchNorm) else norm(conv(x))
+            x = act.apply_(x)
+        out: Tensor = last(x)
         return out
+
+
+class ConvBlock(nn.Sequential):
+    """Dilated convolution, normalisation, activation; `expansion` times the width, between two of them, if not 1."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        dilation: int,
+        kernel_size: int = 3,
+        expansion: int = 1,
+        norm: Norm = "batch",
+        activation_cap: float = 10.0,
+    ) -> None:
+        widths = [in_channels, *([expansion * in_channels] if expansion > 1 else []), out_channels]
+        layers: list[nn.Module] = []
+        for cin, cout in pairwise(widths):
+            layers += [GlobeConv(cin, cout, kernel_size, dilation), _norm(norm, cout), CappedGELU(activation_cap)]
+        super().__init__(*layers)
+
+
+BLOCKS: dict[Block, type[ConvNeXtBlock] | type[ConvBlock]] = {"convnext": ConvNeXtBlock, "conv": ConvBlock}
+
+
+def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that gives what the normalisation, with its running statistics, makes of `conv`."""
+    assert conv.bias is not None and norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return conv.weight * scale[:, None, None, None], (conv.bias - norm.running_mean) * scale + norm.bias
 
 
 class Upsample(nn.Module):
@@ -93,5 +172,5 @@ class Upsample(nn.Module):
 
 def _norm(norm: Norm, channels: int) -> nn.Module:
     if norm == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     return nn.InstanceNorm2d(channels) if norm == "instance" else nn.Identity()

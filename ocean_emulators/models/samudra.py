@@ -4,25 +4,33 @@ Samudra: Dheeshjith et al. 2025, doi:10.1029/2024GL114318. Samudra 2 is the same
 and upsampling that is periodic in longitude.
 """
 
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
-from ocean_emulators.models.blocks import GlobeConv, Norm, Upsampling
+from ocean_emulators.models.blocks import BLOCKS, Block, GlobeConv, Norm, Upsampling
 from ocean_emulators.models.unet import UNet
 
 
 class SamudraConfig(BaseModelConfig):
     type: Literal["samudra"] = "samudra"
     """model family"""
-    width: int | tuple[int, ...] = (200, 250, 300, 400)
-    """channels at each resolution, finest first; one number means the same at every resolution"""
-    dilation: tuple[int, ...] = Field((1, 2, 4, 8), min_length=1)
-    """dilation of the 3×3 convolutions at each resolution, in cells; its length is the number of poolings"""
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((200, 250, 300, 400), min_length=1)
+    """channels at each resolution, finest first"""
+    width: int | None = Field(None, ge=1)
+    """channels at the finest resolution: all widths are scaled to it; null leaves them as they are"""
+    dilation: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 2, 4, 8), min_length=1)
+    """dilation of the convolutions at each resolution, in cells; its length is the number of poolings"""
+    block: Block = "convnext"
+    """what stands at each resolution: two wide convolutions and a pointwise one beside a skip (convnext), or
+    convolution, normalisation and activation (conv)"""
+    kernel_size: int = Field(3, ge=1)
+    """size of the convolutions in blocks, cells; odd"""
     expansion: int = Field(4, ge=1)
     """channels inside a block / channels entering it"""
     norm: Norm = "batch"
@@ -34,47 +42,48 @@ class SamudraConfig(BaseModelConfig):
     head_kernel: Literal[1, 3] = 3
     """size of the last convolution, cells"""
 
+    @field_validator("kernel_size")
+    @classmethod
+    def _is_odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"found {value}: expected an odd number, so that a convolution has a cell in its middle")
+        return value
+
     @model_validator(mode="after")
     def _lengths_agree(self) -> "SamudraConfig":
-        if isinstance(self.width, tuple) and len(self.width) != len(self.dilation):
+        if len(self.widths) != len(self.dilation):
             raise ValueError(
-                f"width has {len(self.width)} resolutions and dilation {len(self.dilation)}: give as many of each, "
-                "or one number as width"
+                f"widths has {len(self.widths)} resolutions and dilation {len(self.dilation)}: give as many of each"
             )
-        if min((*self.widths, *self.dilation)) < 1:
-            raise ValueError("width and dilation must be at least 1")
         return self
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels at each resolution, finest first."""
-        return self.width if isinstance(self.width, tuple) else (self.width,) * len(self.dilation)
-
-    def activations_per_cell(self, in_channels: int) -> float:
-        """Estimate of the values kept for back-propagation in one call, per cell of the grid."""
-        widths, total = [in_channels, *self.widths], 0.0
-        for level, (cin, cout) in enumerate(zip(widths, self.widths, strict=False)):
-            inner = 8 * self.expansion  # two convolutions, each with padded input, norm and activation
-            down, up = inner * cin + 2 * cout, inner * cout + 4 * cout
-            total += (down + up) / 4**level
-        return total
+    def channels(self) -> tuple[int, ...]:
+        """Channels at each resolution, finest first, as they are built."""
+        scale = 1 if self.width is None else self.width / self.widths[0]
+        return tuple(max(1, round(scale * width)) for width in self.widths)
 
     def check_grid(self, shape: tuple[int, int]) -> None:
-        """Whether a grid (lat, lon) survives poolings and circular padding.
+        """Whether a grid (lat, lon) survives poolings, circular padding, and normalisation by a single window.
 
         Raises
         ------
         UserError
             With the first resolution that is too small and what would fit.
         """
-        sizes = [(shape[0] >> level, shape[1] >> level) for level in range(len(self.dilation) + 1)]
-        dilations = (*self.dilation, self.dilation[-1])
-        for level, ((n_lat, n_lon), dilation) in enumerate(zip(sizes, dilations, strict=True)):
-            if n_lat < 2 or n_lon < max(2, dilation):
+        last = len(self.dilation)
+        for level, dilation in enumerate((*self.dilation, self.dilation[-1])):
+            n_lat, n_lon = shape[0] >> level, shape[1] >> level
+            # What is pooled needs two rows and columns; what is normalised, more than one cell.
+            least_lat = 1 if level == last else 2
+            least_lon = max(dilation * (self.kernel_size - 1) // 2, 1 if level == last else 2)
+            if self.norm != "none" and least_lat * least_lon == 1 and n_lat * n_lon < 2:
+                least_lon = 2
+            if n_lat < least_lat or n_lon < least_lon:
                 raise UserError(
-                    f"model.dilation: {list(self.dilation)} needs at least 2 × {max(2, dilation)} cells after "
+                    f"model.dilation: {list(self.dilation)} needs at least {least_lat} × {least_lon} cells after "
                     f"{level} pooling(s), but the grid of {shape[0]} × {shape[1]} has {n_lat} × {n_lon} there; "
-                    "use fewer resolutions (shorter width and dilation) or smaller dilations"
+                    "use fewer resolutions (shorter widths and dilation) or smaller dilations"
                 )
 
     def build(self, *oceans: OceanContext) -> "Samudra":
@@ -91,14 +100,21 @@ class Samudra(BaseModel):
         super().__init__(config, *oceans)
         self.unet = UNet(
             self.in_channels,
-            config.widths,
+            config.channels,
             config.dilation,
-            config.expansion,
-            config.norm,
-            config.activation_cap,
+            partial(
+                BLOCKS[config.block],
+                kernel_size=config.kernel_size,
+                expansion=config.expansion,
+                norm=config.norm,
+                activation_cap=config.activation_cap,
+            ),
             periodic_upsampling=config.upsampling == "periodic_bilinear",
+            checkpointing=config.checkpointing,
         )
-        self.decoder = GlobeConv(config.widths[0], self.out_channels, config.head_kernel)
+        if config.compile:
+            self.unet.compile()
+        self.decoder = GlobeConv(config.channels[0], self.out_channels, config.head_kernel)
         if config.prediction == "change":  # begin near persistence
             with torch.no_grad():
                 self.decoder.weight.mul_(0.1)

@@ -1,11 +1,12 @@
 """The U-Net of ConvNeXt blocks, with skips that are added."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ocean_emulators.models.blocks import ConvNeXtBlock, Norm, Upsample
+from ocean_emulators.models.blocks import Upsample
+from ocean_emulators.models.checkpointing import Checkpointing, run
 
 
 class UNet(nn.Module):
@@ -20,16 +21,13 @@ class UNet(nn.Module):
         in_channels: int,
         widths: Sequence[int],
         dilations: Sequence[int],
-        expansion: int,
-        norm: Norm,
-        activation_cap: float,
+        block: Callable[..., nn.Module],
         periodic_upsampling: bool,
+        checkpointing: Checkpointing = "none",
     ) -> None:
+        """`block` makes one for (channels in, channels out, dilation)."""
         super().__init__()
-
-        def block(cin: int, cout: int, dilation: int) -> ConvNeXtBlock:
-            return ConvNeXtBlock(cin, cout, dilation, expansion, norm, activation_cap)
-
+        self.checkpointing = checkpointing
         layers: list[nn.Module] = []
         for cin, cout, dilation in zip([in_channels, *widths], widths, dilations, strict=False):
             layers += [block(cin, cout, dilation), nn.AvgPool2d(2)]
@@ -48,7 +46,7 @@ class UNet(nn.Module):
         for layer in self.layers:
             if isinstance(layer, nn.AvgPool2d):
                 skips.append(x)
-            x = layer(x)
+            x = layer(x) if isinstance(layer, nn.AvgPool2d | Upsample) else run(layer, x, self.checkpointing)
             if isinstance(layer, Upsample):
                 skip = skips.pop()
                 x = _fit(x, skip.shape[-2:]) + skip

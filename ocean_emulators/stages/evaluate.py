@@ -10,13 +10,12 @@ from ocean_emulators.aggregator import figures
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
 from ocean_emulators.aggregator.scores import acc, by_variable, mean_over_starts, normalised_rmse, score_table
 from ocean_emulators.checkpoints import load_checkpoint
-from ocean_emulators.config import parse
 from ocean_emulators.datasets.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.eval import Emulator, predictions_dataset, write_predictions
 from ocean_emulators.experiment import Experiment, count_windows, load_experiment
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.samudra import SamudraConfig
+from ocean_emulators.models.families import parse_model
 from ocean_emulators.ocean.indices import global_mean, nino34
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages import paths
@@ -48,7 +47,7 @@ def main(runtime: Runtime) -> None:
 def _trained_stepper(ocean: Ocean, device: torch.device) -> Stepper:
     """The emulator of the checkpoint, with its averaged weights."""
     checkpoint = load_checkpoint(paths.CHECKPOINT, device)
-    config = parse(SamudraConfig, checkpoint["config"]["model"], str(paths.CHECKPOINT))
+    config = parse_model(checkpoint["config"]["model"], str(paths.CHECKPOINT))
     model = config.build(OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)).to(device)
     model.load_state_dict(checkpoint["averaged_model"])
     return Stepper(model, config)
@@ -142,10 +141,11 @@ def _leaves(tree: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def _draw(ocean: Ocean, tracker: Tracker) -> None:
-    """The learning curve; maps, Nino3.4 and drift of the free run beside the truth."""
+    """The learning curve, where there was training; maps, Nino3.4 and drift of the free run beside the truth."""
     prediction = xr.open_zarr(paths.PREDICTIONS, chunks=None, decode_times=xr.coders.CFDatetimeCoder(use_cftime=True))
     truth = _truth_of(prediction, ocean)
-    drawn = {"learning_curve": figures.learning_curve(pd.read_csv(paths.HISTORY))}
+    history = pd.read_csv(paths.HISTORY)
+    drawn = {} if history.empty else {"learning_curve": figures.learning_curve(history)}
     for name, step in (("maps_middle", len(prediction["time"]) // 2), ("maps_end", -1)):
         when = prediction["time"].values[step]
         title = f"Free run, {when.strftime('%Y-%m-%d')}"

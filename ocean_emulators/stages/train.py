@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
@@ -15,16 +15,18 @@ from ocean_emulators.checkpoints import save_checkpoint
 from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.datasets.train_data import TrainData, Windows
+from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, count_windows, load_experiment
 from ocean_emulators.losses import MaskedLoss
 from ocean_emulators.models.base import OceanContext
+from ocean_emulators.models.weights import read_weights
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages import paths
 from ocean_emulators.stages.wiring import Ocean, open_ocean
 from ocean_emulators.stepper import Stepper
 from ocean_emulators.tracking import Tracker, open_tracker
 from ocean_emulators.tracking.provenance import code_hash, project_root
-from ocean_emulators.train import Report, Trainer, averaged_state_dict
+from ocean_emulators.train import InitialWeights, Report, Trainer, averaged_state_dict
 
 SECTIONS = ("data", "model", "train")
 
@@ -59,6 +61,8 @@ def build_trainer(
     torch.manual_seed(experiment.train.seed)
     device, channels = oceans[0].packing.device, oceans[0].store.prognostic
     model = experiment.model.build(*map(_context, oceans)).to(device)
+    if experiment.train.initial_weights:
+        _begin_from(experiment.train.initial_weights, model, oceans[0])
     stepper = Stepper(
         model,
         experiment.model,
@@ -67,10 +71,11 @@ def build_trainer(
         [_input_noise(experiment, ocean) for ocean in oceans] if experiment.train.input_noise else [],
     )
     calls, strides = experiment.train.rollout_calls, experiment.train.strides
+    cache = runtime.cache if experiment.train.epochs else "none"  # nothing is read where nothing is learnt
 
     def rows(ocean: Ocean, name: str) -> Rows:
         period = getattr(experiment.data.periods, name)
-        return Rows(ocean.store, ocean.packing, ocean.store.indices(period, name), runtime.cache)
+        return Rows(ocean.store, ocean.packing, ocean.store.indices(period, name), cache)
 
     def windows(rows: Rows, name: str, n: int, strides: Sequence[int]) -> Windows:
         return Windows(rows, getattr(experiment.data.periods, name), name, stepper.requirements, n, strides)
@@ -88,6 +93,17 @@ def build_trainer(
         checkpoint,
         report,
     )
+
+
+def _begin_from(initial: InitialWeights, model: nn.Module, ocean: Ocean) -> None:
+    weights = read_weights(initial.find(project_root()), initial.averaged)
+    channels = tuple(c.name for c in ocean.store.channels)
+    if weights.channels not in (None, channels):
+        raise UserError(
+            f"train.initial_weights: {initial.path} was trained on other channels than the data's, or in another order: "
+            f"{', '.join(weights.channels or ())}; set data.prognostic, data.forcing and data.levels to match them"
+        )
+    weights.put_into(model)
 
 
 def _context(ocean: Ocean) -> OceanContext:
@@ -121,9 +137,9 @@ def _reporter(experiment: Experiment, tracker: Tracker) -> Report:
 
 def _write_results(experiment: Experiment, ocean: Ocean, trainer: Trainer) -> None:
     paths.TRAIN.mkdir(parents=True, exist_ok=True)
-    history = pd.DataFrame(trainer.history)
+    history = pd.DataFrame(trainer.history, columns=trainer.logged)
     history.insert(0, "epoch", range(1, len(history) + 1))
-    history.drop(columns="train/seconds").to_csv(paths.HISTORY, index=False)
+    history.to_csv(paths.HISTORY, index=False)
     model = trainer.stepper.model
     n = len(ocean.store.prognostic)
     content = {

@@ -23,10 +23,12 @@ class Ocean:
     store: PackedStore
     statistics: Statistics
     packing: Packing
+    fingerprint: str
+    """of the first resolution's statistics, whichever is opened: one for all stages of an experiment"""
 
     def provenance(self, experiment: Experiment) -> Provenance:
         """Identity of an experiment on these data."""
-        return Provenance(experiment.dump(), self.statistics.fingerprint)
+        return Provenance(experiment.dump(), self.fingerprint)
 
     def prognostic_std(self) -> xr.DataArray:
         """[channel], with the channels' names."""
@@ -41,17 +43,10 @@ def open_ocean(data: DataConfig, device: torch.device, factor: int) -> Ocean:
     resolution must mean the same on another.
     """
     store, statistics = open_store(paths.prepared(factor)), read_statistics(paths.statistics(factor))
-    if factor != data.coarsen[0]:
-        first = read_statistics(paths.statistics(data.coarsen[0]))
-        statistics = replace(
-            statistics,
-            mean=first.mean,
-            std=first.std,
-            change_std=first.change_std,
-            fingerprint=f"{statistics.fingerprint}+{first.fingerprint}",
-        )
+    first = statistics if factor == data.coarsen[0] else read_statistics(paths.statistics(data.coarsen[0]))
+    statistics = replace(statistics, mean=first.mean, std=first.std, change_std=first.change_std)
     packing = Packing.of(store, statistics).to(device)
-    return Ocean(store, statistics, packing)
+    return Ocean(store, statistics, packing, first.fingerprint)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> Path:

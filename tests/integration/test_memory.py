@@ -1,4 +1,4 @@
-"""A source larger than memory is prepared, and its statistics taken, within the stated limit."""
+"""Memory: preparation and statistics stay within the stated limit, and training takes what `check` says."""
 
 import json
 import os
@@ -89,3 +89,42 @@ def test_memory_stays_below_the_limit(large: Path, tmp_path: Path) -> None:
     peaks = json.loads(done.stdout)
     print(f"source {size / GIB:.2f} GiB, limit {LIMIT_GIB} GiB, peak {peaks[0]:.2f} and {peaks[1]:.2f} GiB")
     assert max(peaks) < LIMIT_GIB
+
+
+TRAINING = """
+import json, sys
+from pathlib import Path
+import torch
+from ocean_emulators.config import parse
+from ocean_emulators.models.base import OceanContext
+from ocean_emulators.models.cost import cost_of_call
+from ocean_emulators.models.samudra import SamudraConfig
+
+def status(key):
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return 1024 * int(line.split()[1])
+
+config, calls, shape = parse(SamudraConfig, json.loads(sys.argv[1]), "child"), 3, (90, 180)
+ocean = OceanContext(20, 3, torch.ones(20, *shape, dtype=torch.bool), torch.ones(90), torch.ones(180), torch.ones(20))
+cost = cost_of_call(config, [ocean])
+model, state, forcing = config.build(ocean).train(), torch.randn(1, 1, 20, *shape), torch.randn(1, 2, 3, *shape)
+before = status("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+loss = 0
+for _ in range(calls):
+    state = model(state, forcing)
+    loss = loss + state.square().mean()
+loss.backward()
+weights = cost.weight_bytes - 4 * 4 * cost.n_parameters  # gradients and scratch: the rest was there, or is the optimiser's
+print(json.dumps([weights + cost.window_bytes(calls), status("VmHWM") - before]))
+"""
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "convolutions", "layers"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_takes_the_memory_that_was_said(precision: str, checkpointing: str) -> None:
+    config = {"widths": [160, 200], "dilation": [1, 2], "expansion": 2, "precision": precision}
+    arguments = [sys.executable, "-c", TRAINING, json.dumps({**config, "checkpointing": checkpointing})]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+    said, measured = json.loads(done.stdout)
+    assert said == pytest.approx(measured, rel=0.2)

@@ -50,7 +50,7 @@ def test_mlflow_holds_one_run_from_training_to_comparison(done: Project) -> None
     (run,) = done.runs()
     assert run.info.status == "FINISHED"
     assert run.data.tags["stages"] == "compare evaluate train"
-    assert run.data.params["model.width"] == "[6, 8]"
+    assert run.data.params["model.widths"] == "[6, 8]"
     assert len(run.data.tags["git.commit"]) == 40
     assert run.data.tags["git.diff_sha256"] == "clean", "what the pipeline itself writes is no change of its inputs"
     (data,) = run.inputs.dataset_inputs
@@ -70,17 +70,18 @@ def test_report_says_scores_figures_and_how_to_see_runs(done: Project) -> None:
         assert part in report
 
 
-@pytest.mark.parametrize("width", ["4", "[4,6]"])
-def test_another_width_reuses_data_and_statistics(project: Project, width: str) -> None:
+@pytest.mark.parametrize("setting", ["width=4", "widths=[4,6]"])
+def test_another_width_reuses_data_and_statistics(project: Project, setting: str) -> None:
     before = json.loads((project.root / "outputs/evaluation/scores.json").read_text())
-    output = project.run("dvc", "exp", "run", "-S", f"model.width={width}")
+    output = project.run("dvc", "exp", "run", "-S", f"model.{setting}")
     assert stages_run(output) == ["train", "evaluate", "compare"]
     assert json.loads((project.root / "outputs/evaluation/scores.json").read_text()) != before
     (run,) = project.runs()
-    assert run.data.params["model.width"] == width.replace(",", ", ")
+    name, _, value = setting.partition("=")
+    assert run.data.params[f"model.{name}"] == value.replace(",", ", ")
     assert run.info.status == "FINISHED"
     assert run.data.tags["dvc.experiment"] == run.info.run_name != "none"
-    assert "model.width" in project.run("dvc", "params", "diff")
+    assert f"model.{name}" in project.run("dvc", "params", "diff")
     assert "forecast.nrmse.all.10d" in project.run("dvc", "metrics", "diff")
     assert run.info.run_name in project.run("dvc", "exp", "show", "--csv")
     assert "score_against_lead" in "".join(str(p) for p in _plots(project))
@@ -152,7 +153,7 @@ def test_temporary_and_queued_experiments_and_a_sweep_share_one_store(project: P
     project.run("dvc", "exp", "run", "--queue", "-S", "model.width=4,5", "-S", "train.epochs=1")
     project.run("dvc", "exp", "run", "--run-all", "--jobs", "2", timeout=400)
     runs = project.runs()
-    assert sorted(run.data.params["model.width"] for run in runs) == ["4", "5", "[6, 8]"]
+    assert sorted(run.data.params["model.width"] for run in runs) == ["4", "5", "None"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len({run.data.tags["dvc.experiment"] for run in runs}) == 3
     assert not list((project.root / ".dvc" / "tmp").rglob("mlflow.db"))

@@ -14,7 +14,7 @@ MISTAKES = {
     "wrong type": ({"train.epochs": "many"}, "train.epochs: found 'many'"),
     "overlap": ({"data.periods.test.start": "2002-06-01"}, "validation (2002-01-01 to 2002-06-30) and test"),
     "missing file": ({"data.source": "data/none.zarr"}, "data.source: data/none.zarr: no such file or folder"),
-    "small grid": ({"model.dilation": [1, 2, 4, 8], "model.width": 4}, "the grid of 16 × 32 has"),
+    "small grid": ({"model.dilation": [1, 2, 4, 8], "model.widths": [4, 4, 4, 4]}, "the grid of 16 × 32 has"),
     "short test": ({"evaluation.lead_days": 1000}, "evaluation.lead_days: 1000 days need"),
     "long rollout": ({"train.rollout_calls": [40]}, "data.periods.validation: holds 36 times"),
     "unknown field": ({"data.prognostic": ["thetao", "wo"]}, "data.prognostic: no field 'wo'"),
@@ -74,6 +74,8 @@ def test_a_launch_configuration_is_checked(untouched: Project) -> None:
 
 def test_a_model_that_does_not_fit_is_refused_before_training(project: Project) -> None:
     """Data are prepared already, so the first stage to run is training."""
-    output = project.run("dvc", "exp", "run", "-S", "model.dilation=[1,2,4,8]", "-S", "model.width=4", fails=True)
+    output = project.run(
+        "dvc", "exp", "run", "-S", "model.dilation=[1,2,4,8]", "-S", "model.widths=[4,4,4,4]", fails=True
+    )
     assert "the grid of 16 × 32 has" in output
     assert "epoch" not in output

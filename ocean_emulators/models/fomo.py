@@ -1,0 +1,148 @@
+"""FOMO: encoder, processor and decoder on a latent grid that all resolutions share, so that one set of weights knows them all.
+
+The preset `fomo_published` has the size and structure of the published "samudra-multi": each patch of 3° × 5° is read by a
+Perceiver, the U-Net of Samudra steps the latent grid, and a Perceiver IO is asked for each cell. `fomo_small` takes means over
+wet area instead, and its decoder sees the input once more; see `conservative.py`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from ocean_emulators.config import Config
+from ocean_emulators.errors import UserError
+from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
+from ocean_emulators.models.blocks import ConvNeXtBlock, Norm
+from ocean_emulators.models.checkpointing import Checkpointing
+from ocean_emulators.models.conservative import (
+    ConservativeEncoder,
+    ConservativeEncoderConfig,
+    ResidualDecoder,
+    ResidualDecoderConfig,
+)
+from ocean_emulators.models.patches import cut
+from ocean_emulators.models.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
+from ocean_emulators.models.perceiver_encoder import PerceiverEncoder, PerceiverEncoderConfig
+from ocean_emulators.models.regridding import Axes
+from ocean_emulators.models.unet import UNet
+
+
+class ProcessorConfig(Config):
+    """The U-Net on the latent grid."""
+
+    widths: tuple[Annotated[int, Field(ge=4, multiple_of=4)], ...] = Field((380, 480, 520), min_length=1)
+    """channels at each resolution, finest first, multiples of 4; the first is what the decoder is given"""
+    dilation: tuple[Annotated[int, Field(ge=1)], ...] = (1, 1, 1)
+    """dilation of the 3×3 convolutions at each resolution, in patches; as many as widths"""
+    expansion: int = Field(2, ge=1)
+    """channels inside a block / channels entering it"""
+    norm: Norm = "instance"
+    """normalisation inside blocks: batch, instance or none"""
+    activation_cap: float = Field(10.0, gt=0)
+    """upper bound of the GELU"""
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> "ProcessorConfig":
+        if len(self.widths) != len(self.dilation):
+            raise ValueError(
+                f"widths has {len(self.widths)} resolutions and dilation {len(self.dilation)}: give as many of each"
+            )
+        return self
+
+    def build(self, in_channels: int, shape: tuple[int, int], checkpointing: Checkpointing = "none") -> UNet:
+        """The U-Net for a latent grid of some shape, (lat, lon).
+
+        Raises
+        ------
+        UserError
+            If the grid does not survive its poolings and circular padding.
+        """
+        for level, dilation in enumerate((*self.dilation, self.dilation[-1])):
+            n_lat, n_lon = shape[0] >> level, shape[1] >> level
+            if n_lat < 2 or n_lon < max(2, dilation):
+                raise UserError(
+                    f"model.processor.dilation: {list(self.dilation)} needs at least 2 × {max(2, dilation)} patches after "
+                    f"{level} pooling(s), but the latent grid of {shape[0]} × {shape[1]} has {n_lat} × {n_lon} there; use "
+                    "fewer resolutions (shorter widths and dilation), smaller dilations, or a smaller model.patch_extent"
+                )
+        return UNet(
+            in_channels,
+            self.widths,
+            self.dilation,
+            partial(ConvNeXtBlock, expansion=self.expansion, norm=self.norm, activation_cap=self.activation_cap),
+            periodic_upsampling=True,
+            checkpointing=checkpointing,
+        )
+
+
+EncoderConfig = Annotated[PerceiverEncoderConfig | ConservativeEncoderConfig, Field(discriminator="type")]
+DecoderConfig = Annotated[PerceiverDecoderConfig | ResidualDecoderConfig, Field(discriminator="type")]
+
+
+class FomoConfig(BaseModelConfig):
+    type: Literal["fomo"] = "fomo"
+    """model family"""
+    patch_extent: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (3.0, 5.0)
+    """latitude and longitude that a cell of the latent grid spans, degrees; every resolution is cut into such patches"""
+    encoder: EncoderConfig = PerceiverEncoderConfig()
+    """from a grid to the latent grid"""
+    processor: ProcessorConfig = ProcessorConfig()
+    """what steps the latent grid"""
+    decoder: DecoderConfig = PerceiverDecoderConfig()
+    """from the latent grid to a grid"""
+
+    def build(self, *oceans: OceanContext) -> "Fomo":
+        """The model, with fresh weights, for resolutions of an ocean.
+
+        Raises
+        ------
+        UserError
+            If patches or windows don't divide a grid, or too few patches are left for the processor.
+        """
+        return Fomo(self, *oceans)
+
+
+class Fomo(BaseModel):
+    """What the encoder makes of a grid is stepped on the latent grid, and read out on the same grid."""
+
+    config: FomoConfig
+
+    def __init__(self, config: FomoConfig, *oceans: OceanContext) -> None:
+        super().__init__(config, *oceans)
+        latent = Axes.of(oceans[0]).latent(config.patch_extent)
+        self.encoder = self._build_encoder(config.encoder, oceans, latent)
+        self.processor = config.processor.build(self.encoder.out_channels, latent.shape, config.checkpointing)
+        self.decoder = self._build_decoder(config.decoder, oceans, latent)
+        if config.compile:
+            self.processor.compile()
+        if config.prediction == "change":  # begin near persistence
+            with torch.no_grad():
+                for parameter, factor in ((self.decoder.head.weight, 0.1), (self.decoder.head.bias, 0.0)):
+                    assert parameter is not None
+                    parameter.mul_(factor)
+
+    def _build_encoder(
+        self, config: EncoderConfig, oceans: Sequence[OceanContext], latent: Axes
+    ) -> PerceiverEncoder | ConservativeEncoder:
+        if isinstance(config, PerceiverEncoderConfig):
+            return config.build(self.in_channels, cut(oceans, self.config.patch_extent))
+        return config.build(self.in_channels, self.channel_of_input(), oceans, latent)
+
+    def _build_decoder(
+        self, config: DecoderConfig, oceans: Sequence[OceanContext], latent: Axes
+    ) -> PerceiverDecoder | ResidualDecoder:
+        width = self.config.processor.widths[0]
+        if isinstance(config, PerceiverDecoderConfig):
+            return config.build(width, self.out_channels, cut(oceans, self.config.patch_extent))
+        return config.build(self.in_channels, width, self.out_channels, oceans, latent)
+
+    def network(self, x: Tensor, resolution: int = 0) -> Tensor:
+        """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid that it was built for"""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            latent = self.processor(self.encoder(x, resolution))
+            out: Tensor = self.decoder(latent, x, resolution)
+        return out

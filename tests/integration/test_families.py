@@ -1,0 +1,22 @@
+"""The pipeline does not care which family a model is of."""
+
+import json
+import math
+
+from tests import tiny
+from tests.integration.conftest import Project, stages_run
+from tests.integration.test_pipeline import ALL, leaves
+from tests.test_fomo import TINY
+
+
+def test_fomo_is_trained_on_two_resolutions_and_rolled_out_on_the_coarser(untouched: Project) -> None:
+    tree = tiny.experiment(epochs=1, rollout_calls=[1], passes=[1, 1])
+    tree["data"]["coarsen"] = [1, 2]
+    tree["evaluation"]["coarsen"] = 2
+    untouched.configure({**tree, "model": TINY})
+    assert "fomo, " in untouched.run("python", "-m", "ocean_emulators.cli", "check")
+    assert stages_run(untouched.run("dvc", "exp", "run", "-S", "model.encoder.depth=1")) == ALL
+    (run,) = untouched.runs()
+    assert run.data.params["model.encoder.depth"] == "1"
+    scores = json.loads((untouched.root / "outputs/evaluation/scores.json").read_text())
+    assert all(map(math.isfinite, leaves(scores)))

@@ -1,0 +1,98 @@
+"""What a call costs, against running it; and that computing again changes nothing but that."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ocean_emulators.models.checkpointing import CHECKPOINTING, Checkpointing
+from ocean_emulators.models.cost import Cost, cost_of_call
+from ocean_emulators.models.samudra import SamudraConfig
+from tests.test_samudra import ocean, small
+
+SHAPE = (18, 36)
+
+
+def inputs(config: SamudraConfig) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(2, n, c, *SHAPE, generator=generator) for n, c in ((config.input_states, 3), (2, 1)))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("checkpointing", CHECKPOINTING)
+def test_arithmetic_is_what_a_run_does(checkpointing: Checkpointing) -> None:
+    config = small(norm="batch", checkpointing=checkpointing)
+    model, (states, forcing) = config.build(ocean(3, 1, *SHAPE)).train(), inputs(config)
+    multiplications = 0
+
+    def count(conv: nn.Conv2d, given: object, out: Tensor) -> None:
+        nonlocal multiplications
+        multiplications += out[0].numel() * conv.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d)]  # type: ignore[arg-type]
+    model(states[:1], forcing[:1])
+    for hook in hooks:
+        hook.remove()
+    cost = cost_of_call(config, [ocean(3, 1, *SHAPE)])
+    assert cost.forward_flops == 2 * multiplications
+    with FlopCounterMode(display=False) as counter:
+        model(states[:1], forcing[:1]).sum().backward()
+    assert cost.training_flops == counter.get_total_flops()
+    assert (cost.training_flops > 3 * cost.forward_flops) == (checkpointing == "layers")
+    assert cost.n_parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_less_is_kept_where_more_is_computed_again() -> None:
+    costs = [cost_of_call(small(checkpointing=c), [ocean(3, 1, *SHAPE)]) for c in CHECKPOINTING]
+    assert costs[0].kept_bytes > costs[1].kept_bytes > costs[2].kept_bytes
+    half = cost_of_call(small(widths=(16, 16), precision="bfloat16"), [ocean(3, 1, *SHAPE)])
+    whole = cost_of_call(small(widths=(16, 16)), [ocean(3, 1, *SHAPE)])
+    assert 0.4 * whole.kept_bytes < half.kept_bytes < 0.7 * whole.kept_bytes
+
+
+def test_what_is_kept_is_all_that_autograd_saves() -> None:
+    """Against the tensors that autograd itself hands out, by the storages that they share."""
+    config = small(norm="batch")
+    model, (states, forcing) = config.build(ocean(3, 1, *SHAPE)).train(), inputs(config)
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = model(states[:1], forcing[:1])
+    saved[out.untyped_storage().data_ptr()] = out.nbytes
+    cost = cost_of_call(config, [ocean(3, 1, *SHAPE)])
+    assert cost.kept_bytes == pytest.approx(sum(saved.values()), rel=0.05)
+
+
+def test_the_largest_batch_is_the_last_that_fits() -> None:
+    cost = Cost(1000, 1, 1, 0, 0, kept_bytes=10_000, peak_bytes=16_000)
+    assert cost.window_bytes(3) == 2 * 10_000 + 12_000
+    assert cost.largest_batch(3, cost.weight_bytes + 2 * 32_000) == 2
+    assert cost.largest_batch(3, cost.weight_bytes + 2 * 32_000 - 1) == 1
+    assert cost.largest_batch(3, 0) == 0
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+@pytest.mark.parametrize("checkpointing", CHECKPOINTING[1:])
+def test_computing_again_changes_neither_gradients_nor_what_norms_count(
+    checkpointing: Checkpointing, norm: str
+) -> None:
+    results = []
+    for mode in ("none", checkpointing):
+        torch.manual_seed(0)
+        config = small(norm=norm, checkpointing=mode)
+        model, (states, forcing) = config.build(ocean(3, 1, *SHAPE)).train(), inputs(config)
+        for _ in range(2):
+            states = model(states, forcing)
+        states.square().mean().backward()
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        results.append({**gradients, **dict(model.named_buffers()), "states": states})
+    for name, tensor in results[0].items():
+        assert tensor is not None and torch.equal(tensor, results[1][name]), name
+    if norm == "batch":
+        assert results[0]["unet.layers.0.convblock.1.num_batches_tracked"] == 2

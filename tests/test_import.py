@@ -1,0 +1,205 @@
+"""`ocean-emulators import`, and training that begins from given weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from ocean_emulators import cli
+from ocean_emulators.checkpoints import file_hash, load_checkpoint, save_checkpoint
+from ocean_emulators.config import parse
+from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.statistics import Statistics
+from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.errors import UserError
+from ocean_emulators.experiment import Experiment, load_experiment
+from ocean_emulators.models.base import OceanContext
+from ocean_emulators.models.published import load
+from ocean_emulators.runtime import Runtime
+from ocean_emulators.stages import paths
+from ocean_emulators.stages.train import _write_results, build_trainer
+from ocean_emulators.stages.wiring import Ocean
+from ocean_emulators.train import Trainer, averaged_state_dict
+from tests import released, tiny
+
+RUNTIME = Runtime(device="cpu")
+ORDER = ["uo", "vo", "thetao", "so", "zos"]
+
+
+@pytest.fixture
+def preset(project: Path, source: Path) -> None:
+    """The tiny ocean as a preset of the project's data."""
+    folder = project / "configs" / "data"
+    folder.mkdir(parents=True)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny.experiment()["data"]))
+
+
+def released_file(path: Path, n_prognostic: int = 9, n_forcing: int = 3, **settings: Any) -> Path:
+    model = released.small(released.ocean(n_prognostic, n_forcing), **{"expansion": 2, **settings})
+    return released.release(path, model.state_dict())
+
+
+def imported(*arguments: str) -> Experiment:
+    cli.main(["import", "weights/seed1.pt", "--data", "tiny", *arguments])
+    return load_experiment()
+
+
+@pytest.mark.usefixtures("preset")
+def test_an_experiment_is_made_of_what_the_tensors_say(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "weights").mkdir()
+    path = released_file(project / "weights/seed1.pt")
+    experiment = imported("train.batch_size=3", "model.precision=bfloat16")
+    assert experiment.name == "seed1"
+    assert (list(experiment.data.prognostic), experiment.data.levels) == (ORDER, (0, 1))
+    assert experiment.data.forcing == ("tauuo", "tauvo", "hfds")
+    assert experiment.data.statistics.period == "all"
+    assert experiment.data.anomaly_period == "train", "there are no anomalies"
+    model = experiment.model
+    assert (model.widths, model.expansion, model.norm, model.prediction) == ((2, 3), 2, "batch", "state")
+    assert (model.input_states, model.output_states, model.forcing_times) == (2, 2, (-1, 0))
+    assert (model.precision, experiment.train.batch_size, experiment.train.epochs) == ("bfloat16", 3, 0)
+    initial = experiment.train.initial_weights
+    assert initial is not None
+    assert (initial.path, initial.sha256, initial.averaged) == ("weights/seed1.pt", file_hash(path), True)
+    assert initial.find(project) == Path("weights/seed1.pt")
+    printed = capsys.readouterr().out
+    for part in ("wrote params.yaml", "model.dilation=[1, 2] model.upsampling=periodic_bilinear", "OM4_means.zarr"):
+        assert part in printed
+
+
+@pytest.mark.usefixtures("preset")
+def test_levels_and_fields_follow_from_the_channels(project: Path) -> None:
+    (project / "weights").mkdir()
+    path = project / "weights/seed1.pt"
+    released_file(path, 5, 4, forcing_times=[0], expansion=4)
+    experiment = imported()
+    # As many levels as the preset has, before all else: temperature and salinity on two, not all fields on one.
+    assert (experiment.data.prognostic, experiment.data.levels) == (("thetao", "so", "zos"), (0, 1))
+    assert experiment.data.forcing[3] == "hfds_anomalies"
+    assert experiment.data.anomaly_period == "all"
+    assert (experiment.model.forcing_times, experiment.model.upsampling) == ((0,), "bilinear")
+    assert list(imported("--levels", "1").data.prognostic) == ORDER
+    released_file(path, 21, 3)
+    assert imported().data.levels == (0, 1, 2, 3, 4)
+
+
+@pytest.mark.usefixtures("preset")
+def test_what_is_no_weights_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["none.pt"], "error: none.pt: no checkpoint here; give the path of released weights"),
+        (["none.pt", "--data", "mars"], "error: no preset 'mars' in configs/data/ (there are: tiny)"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["import", "--data", "tiny", *arguments])
+        assert capsys.readouterr().err.startswith(message)
+    assert not (project / "params.yaml").exists()
+
+
+@pytest.fixture
+def ocean(store: PackedStore, statistics: Statistics) -> Ocean:
+    return Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint)
+
+
+def trainer_from(
+    path: str, ocean: Ocean, scratch: Path, sha256: str = "", model: dict[str, Any] | None = None, **train: Any
+) -> tuple[Experiment, Trainer]:
+    initial = {"path": path, "sha256": sha256 or file_hash(Path(path))}
+    tree = tiny.experiment(initial_weights=initial, **{"rollout_calls": [1], "epochs": 0, **train})
+    tree["model"] |= model or {}
+    experiment = parse(Experiment, tree, "tiny")
+    return experiment, build_trainer(experiment, [ocean], RUNTIME, scratch / "last.pt", lambda epoch, logs: None)
+
+
+PUBLISHED = {
+    "widths": [2, 3],
+    "expansion": 2,
+    "norm": "batch",
+    "input_states": 2,
+    "output_states": 2,
+    "forcing_times": [-1, 0],
+    "prediction": "state",
+}
+
+
+def test_without_epochs_the_result_is_what_it_began_from(project: Path, ocean: Ocean) -> None:
+    path = released_file(project / "seed1.pt")
+    experiment, trainer = trainer_from("seed1.pt", ocean, project, model=PUBLISHED)
+    trainer.run()
+    _write_results(experiment, ocean, trainer)
+    state, released_state = load_checkpoint(paths.CHECKPOINT), torch.load(path, weights_only=True)["model"]
+    for name, tensor in released_state.items():
+        assert torch.equal(state["model"][name], tensor)
+        assert torch.equal(state["averaged_model"][name], tensor)
+    history = pd.read_csv(paths.HISTORY)
+    assert history.empty
+
+    _, longer = trainer_from("seed1.pt", ocean, project, model=PUBLISHED, epochs=1)
+    longer.run()
+    assert [*history.columns, "train/seconds"] == ["epoch", *longer.history[0]]
+
+
+def test_training_goes_on_from_the_weights(project: Path, ocean: Ocean) -> None:
+    _, first = trainer_from_scratch(project, ocean)
+    _, second = trainer_from("own.pt", ocean, project, epochs=1, learning_rate=1e-4)
+    averages = averaged_state_dict(first.stepper.model, first.ema)
+    assert all(torch.equal(averages[n], p) for n, p in second.stepper.model.named_parameters())
+    second.run()
+    assert second.history[0]["train/mean/loss"] < first.history[0]["train/mean/loss"]
+
+
+def trainer_from_scratch(project: Path, ocean: Ocean) -> tuple[Experiment, Trainer]:
+    """One epoch, saved as a checkpoint of the project's own."""
+    experiment = parse(Experiment, tiny.experiment(epochs=1, rollout_calls=[1]), "tiny")
+    trainer = build_trainer(experiment, [ocean], RUNTIME, project / "scratch.pt", lambda epoch, logs: None)
+    trainer.run()
+    _write_results(experiment, ocean, trainer)
+    paths.CHECKPOINT.rename("own.pt")
+    return experiment, trainer
+
+
+def test_weights_of_other_channels_are_refused(project: Path, ocean: Ocean) -> None:
+    trainer_from_scratch(project, ocean)
+    content = load_checkpoint(Path("own.pt"))
+    content["channels"].reverse()
+    save_checkpoint(content, Path("own.pt"))
+    with pytest.raises(
+        UserError, match=r"own.pt was trained on other channels .* order: hfds, tauvo, .* set data.prog"
+    ):
+        trainer_from("own.pt", ocean, project)
+
+
+def test_another_file_or_none_is_refused(project: Path, ocean: Ocean) -> None:
+    released_file(project / "seed1.pt")
+    with pytest.raises(UserError, match=r"initial_weights.sha256: seed1.pt has [0-9a-f]{64}, not 0{64}: it is another"):
+        trainer_from("seed1.pt", ocean, project, sha256="0" * 64, model=PUBLISHED)
+    with pytest.raises(UserError, match=r"initial_weights.path: none.pt: no such file"):
+        trainer_from("none.pt", ocean, project, sha256="0" * 64, model=PUBLISHED)
+    with pytest.raises(
+        UserError, match=r"seed1.pt: these are not the model's weights: of the wrong shape: unet.layers.0"
+    ):
+        trainer_from("seed1.pt", ocean, project, model=PUBLISHED | {"expansion": 1})
+
+
+def test_the_file_is_found_from_a_copy_of_the_project(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, ocean: Ocean
+) -> None:
+    digest = file_hash(released_file(project / "seed1.pt"))
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    monkeypatch.chdir(tmp_path_factory.mktemp("copy"))
+    trainer_from("seed1.pt", ocean, project, sha256=digest, model=PUBLISHED)
+
+
+def test_imported_weights_predict_as_in_the_published_model(project: Path, ocean: Ocean) -> None:
+    """Of a trainer's stepper and of `load`, on the ocean's own mask."""
+    released_file(project / "seed1.pt")
+    _, trainer = trainer_from("seed1.pt", ocean, project, model=PUBLISHED)
+    context = OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)
+    published = load(project / "seed1.pt", grid=context)
+    states, forcing = torch.randn(1, 2, 9, 16, 32), torch.randn(1, 2, 3, 16, 32)
+    with torch.no_grad():
+        expected = trainer.stepper.model.eval()(states, forcing)
+        stacked = torch.cat([states.flatten(1, 2), forcing.flatten(1, 2)], dim=1)
+        assert torch.equal(published.model(stacked), expected.flatten(1, 2))
