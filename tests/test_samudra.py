@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ocean_emulators.config import load_yaml, parse
@@ -114,15 +116,56 @@ def test_longitude_is_known_by_coordinates_by_a_seam_and_by_widths_that_do_not_d
     assert not moves_with_longitude(small(), n_lon=34)
 
 
-@pytest.mark.parametrize(("n_lat", "n_lon"), [(16, 32), (17, 35), (18, 30)])
-def test_keeps_the_grid_and_zeros_on_land(n_lat: int, n_lon: int) -> None:
+@given(st.data())
+@settings(deadline=None, max_examples=30)
+def test_any_network_moves_with_longitude_zeros_land_and_begins_at_persistence(data: st.DataObject) -> None:
+    """Widths that divide by the poolings; any depth, dilation, kernel, block, normalisation and precision of weights."""
+    depth = data.draw(st.integers(1, 3))
+    config = small(
+        widths=tuple(data.draw(st.lists(st.integers(1, 5), min_size=depth, max_size=depth))),
+        dilation=tuple(data.draw(st.lists(st.integers(1, 2), min_size=depth, max_size=depth))),
+        kernel_size=data.draw(st.sampled_from([1, 3])),
+        block=data.draw(st.sampled_from(["convnext", "conv"])),
+        norm=data.draw(st.sampled_from(["none", "batch", "instance"])),
+        output_states=data.draw(st.integers(1, 2)),
+        forcing_times=(0,),
+    )
+    n_lat, n_lon = data.draw(st.integers(2 * 2**depth, 20)), 2**depth * data.draw(st.integers(4, 6))
+    columns = 2**depth * data.draw(st.integers(0, 4))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
     wet = torch.rand(3, n_lat, n_lon) > 0.4
-    model = small(output_states=2, coordinates=True, bathymetry=True).build(ocean(3, 1, n_lat, n_lon, wet))
-    states = torch.randn(2, 1, 3, n_lat, n_lon) * wet
-    y = model(states, torch.randn(2, 2, 1, n_lat, n_lon))
+    model, moved = (config.build(ocean(3, 1, n_lat, n_lon, w)).eval() for w in (wet, wet.roll(columns, -1)))
+    moved.load_state_dict(model.state_dict())
+    states, forcing = torch.randn(1, 1, 3, n_lat, n_lon) * wet, torch.randn(1, 1, 1, n_lat, n_lon)
+    with torch.no_grad():
+        y = model(states, forcing)
+        assert torch.allclose(
+            moved(states.roll(columns, -1), forcing.roll(columns, -1)).roll(-columns, -1), y, atol=1e-4
+        )
+        assert (y[:, :, ~wet] == 0).all()
+        model.decoder.weight.zero_()
+        assert torch.equal(model(states, forcing), states.expand_as(y))
+
+
+@pytest.mark.parametrize(("n_lat", "n_lon"), [(17, 35), (18, 30)])
+def test_keeps_odd_grids(n_lat: int, n_lon: int) -> None:
+    model = small(output_states=2, coordinates=True, bathymetry=True).build(ocean(3, 1, n_lat, n_lon))
+    y = model(torch.randn(2, 1, 3, n_lat, n_lon), torch.randn(2, 2, 1, n_lat, n_lon))
     assert y.shape == (2, 2, 3, n_lat, n_lon)
-    assert (y[:, :, ~wet] == 0).all()
-    assert (y[:, :, wet] != 0).any()
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+def test_inference_gives_what_the_written_out_network_does(norm: str) -> None:
+    """Norms that were folded into weights, activations in place: the same to rounding."""
+    torch.manual_seed(0)
+    model = small(norm=norm).build(ocean(3, 1, 16, 32)).train()
+    states, forcing = torch.randn(2, 1, 3, 16, 32), torch.randn(2, 2, 1, 16, 32)
+    model(states, forcing)  # running statistics
+    given = states.clone()
+    plain = model.eval()(states, forcing).detach()
+    with torch.no_grad():
+        assert torch.allclose(model(states, forcing), plain, atol=1e-5)
+    assert torch.equal(states, given)
 
 
 def test_begins_near_persistence_when_it_predicts_change() -> None:
