@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ocean_emulators.models import winograd
 from ocean_emulators.models.checkpointing import computing_again
 
 Norm = Literal["batch", "instance", "none"]
@@ -32,7 +33,10 @@ class GlobeConv(nn.Conv2d):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The same with other weights of the same shape."""
-        return F.conv2d(wrap(x, self.margin), weight, bias, 1, (self.margin, 0), self.dilation)
+        wrapped = wrap(x, self.margin)
+        if bias is not None and winograd.applies(wrapped, weight):
+            return winograd.convolve(F.pad(wrapped, (0, 0, self.margin, self.margin)), weight, bias, self.dilation[0])
+        return F.conv2d(wrapped, weight, bias, 1, (self.margin, 0), self.dilation)
 
 
 def wrap(x: Tensor, width: int) -> Tensor:
