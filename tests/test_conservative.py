@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.conservative import ConservativeEncoder, ConservativeEncoderConfig
 from ocean_emulators.models.fomo import Fomo, FomoConfig
@@ -118,3 +119,32 @@ def test_residual_with_a_zero_head_is_persistence() -> None:
     for resolution, shape in enumerate(((16, 32), (8, 16))):
         states = torch.randn(2, 1, 3, *shape)
         assert torch.equal(model(states, torch.randn(2, 2, 1, *shape), resolution), states)
+
+
+@pytest.mark.parametrize("norm", ["none", "instance"])
+@pytest.mark.parametrize("dilation", [(1,), (1, 1), (1, 4), (2, 1, 2)])
+def test_latent_grids_are_refused_that_cannot_work_and_no_others(
+    dilation: tuple[int, ...], norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same grid with coarser and coarser latent grids; what is refused is tried all the same."""
+    processor = {"widths": (4,) * len(dilation), "dilation": dilation, "expansion": 1, "norm": norm}
+    states, forcing = torch.randn(1, 1, 3, 16, 32), torch.randn(1, 2, 1, 16, 32)
+    accepted, working = set(), set()
+    for n_lat in (1, 2, 3, 4, 8, 9):
+        for n_lon in (1, 2, 4, 8, 15, 16, 32):
+            changes = {"patch_extent": (180 / n_lat, 360 / n_lon), "processor": processor}
+            try:
+                fomo(ocean(16, 32), **changes)
+                accepted.add((n_lat, n_lon))
+            except UserError:
+                pass
+            with monkeypatch.context() as patched:
+                patched.setattr("ocean_emulators.models.fomo.first_too_small", lambda *_: None)
+                model = fomo(ocean(16, 32), **changes).train()
+            try:
+                if model(states, forcing).shape == states.shape:
+                    working.add((n_lat, n_lon))
+            except (RuntimeError, ValueError, AssertionError):
+                pass
+    assert accepted == working
+    assert len(working) > 0

@@ -408,9 +408,9 @@ def test_a_model_in_chunks_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None
             r"model.decoder.context: found 17, more than the 16",
         ),
         (
-            {"processor": {"widths": (8, 8, 8), "dilation": (1, 1, 1)}},
+            {"processor": {"widths": (8, 8, 8, 8), "dilation": (1, 1, 1, 1)}},
             [ocean(16, 32)],
-            r"model.processor.dilation: \[1, 1, 1\] needs at least 2 × 2 patches after 3 pooling\(s\), but the latent grid "
+            r"model.processor.dilation: \[1, 1, 1, 1\] needs at least 2 × 2 patches after 3 pooling\(s\), but the latent grid "
             r"of 8 × 16 has 1 × 2 there",
         ),
     ],

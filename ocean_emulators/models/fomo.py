@@ -28,7 +28,9 @@ from ocean_emulators.models.patches import cut
 from ocean_emulators.models.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
 from ocean_emulators.models.perceiver_encoder import PerceiverEncoder, PerceiverEncoderConfig
 from ocean_emulators.models.regridding import Axes
-from ocean_emulators.models.unet import UNet
+from ocean_emulators.models.unet import UNet, first_too_small
+
+_KERNEL_SIZE = 3
 
 
 class ProcessorConfig(Config):
@@ -61,14 +63,14 @@ class ProcessorConfig(Config):
         UserError
             If the grid does not survive its poolings and circular padding.
         """
-        for level, dilation in enumerate((*self.dilation, self.dilation[-1])):
-            n_lat, n_lon = shape[0] >> level, shape[1] >> level
-            if n_lat < 2 or n_lon < max(2, dilation):
-                raise UserError(
-                    f"model.processor.dilation: {list(self.dilation)} needs at least 2 × {max(2, dilation)} patches after "
-                    f"{level} pooling(s), but the latent grid of {shape[0]} × {shape[1]} has {n_lat} × {n_lon} there; use "
-                    "fewer resolutions (shorter widths and dilation), smaller dilations, or a smaller model.patch_extent"
-                )
+        fault = first_too_small(shape, self.dilation, _KERNEL_SIZE, self.norm)
+        if fault:
+            needed, found = ("{} × {}".format(*patches) for patches in (fault.needed, fault.found))
+            raise UserError(
+                f"model.processor.dilation: {list(self.dilation)} needs at least {needed} patches after {fault.poolings} "
+                f"pooling(s), but the latent grid of {shape[0]} × {shape[1]} has {found} there; use fewer resolutions "
+                "(shorter widths and dilation), smaller dilations, or a smaller model.patch_extent"
+            )
         return UNet(
             in_channels,
             self.widths,

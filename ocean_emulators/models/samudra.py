@@ -14,7 +14,7 @@ from torch import Tensor
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.blocks import BLOCKS, Block, GlobeConv, Norm, Upsampling
-from ocean_emulators.models.unet import UNet
+from ocean_emulators.models.unet import UNet, first_too_small
 
 
 class SamudraConfig(BaseModelConfig):
@@ -71,20 +71,14 @@ class SamudraConfig(BaseModelConfig):
         UserError
             With the first resolution that is too small and what would fit.
         """
-        last = len(self.dilation)
-        for level, dilation in enumerate((*self.dilation, self.dilation[-1])):
-            n_lat, n_lon = shape[0] >> level, shape[1] >> level
-            # What is pooled needs two rows and columns; what is normalised, more than one cell.
-            least_lat = 1 if level == last else 2
-            least_lon = max(dilation * (self.kernel_size - 1) // 2, 1 if level == last else 2)
-            if self.norm != "none" and least_lat * least_lon == 1 and n_lat * n_lon < 2:
-                least_lon = 2
-            if n_lat < least_lat or n_lon < least_lon:
-                raise UserError(
-                    f"model.dilation: {list(self.dilation)} needs at least {least_lat} × {least_lon} cells after "
-                    f"{level} pooling(s), but the grid of {shape[0]} × {shape[1]} has {n_lat} × {n_lon} there; "
-                    "use fewer resolutions (shorter widths and dilation) or smaller dilations"
-                )
+        fault = first_too_small(shape, self.dilation, self.kernel_size, self.norm)
+        if fault:
+            needed, found = ("{} × {}".format(*cells) for cells in (fault.needed, fault.found))
+            raise UserError(
+                f"model.dilation: {list(self.dilation)} needs at least {needed} cells after {fault.poolings} pooling(s), but "
+                f"the grid of {shape[0]} × {shape[1]} has {found} there; use fewer resolutions (shorter widths and dilation) "
+                "or smaller dilations"
+            )
 
     def build(self, *oceans: OceanContext) -> "Samudra":
         """The model, with fresh weights, for resolutions of an ocean."""

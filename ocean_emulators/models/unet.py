@@ -1,12 +1,35 @@
 """The U-Net of ConvNeXt blocks, with skips that are added."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ocean_emulators.models.blocks import Upsample
+from ocean_emulators.models.blocks import Norm, Upsample
 from ocean_emulators.models.checkpointing import Checkpointing, run
+
+
+class TooSmall(NamedTuple):
+    """Where a grid does not survive: after how many poolings, the cells (lat, lon) that are needed, and those there are."""
+
+    poolings: int
+    needed: tuple[int, int]
+    found: tuple[int, int]
+
+
+def first_too_small(shape: tuple[int, int], dilations: Sequence[int], kernel_size: int, norm: Norm) -> TooSmall | None:
+    """Where poolings, circular padding, or normalisation by a single window leave too little of a grid; None if nowhere."""
+    last = len(dilations)
+    for level, dilation in enumerate((*dilations, dilations[-1])):
+        found = shape[0] >> level, shape[1] >> level
+        # What is pooled needs two rows and columns; what is normalised, more than one cell.
+        least = 1 if level == last else 2
+        margin = dilation * (kernel_size - 1) // 2
+        n_lon = max(margin, least, 2 if norm != "none" and found == (1, 1) else 1)
+        if found[0] < least or found[1] < n_lon:
+            return TooSmall(level, (least, n_lon), found)
+    return None
 
 
 class UNet(nn.Module):
