@@ -45,4 +45,4 @@ integration: install
 	pytest --override-ini addopts=-q tests/integration
 
 benchmarks: install
-	for script in data step; do python benchmarks/$$script.py --quick || exit 1; done
+	for script in data step models; do python benchmarks/$$script.py --quick || exit 1; done

@@ -4,6 +4,7 @@ Weights are the same, and so are the results, to rounding.
 """
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -96,41 +97,74 @@ def pair(shape: tuple[int, int]) -> tuple[Samudra, Plain, Tensor, SamudraConfig,
 
 
 def measure(repeats: int) -> list[Result]:
-    """All ratios; below 1 the project's model is faster."""
+    """All ratios; below 1 the project's model is faster, or takes less."""
     quick = repeats < 10
     model, plain, x, config, ocean = pair(QUICK_SHAPE if quick else SHAPE)
-    n, flops = (3 if quick else 5), cost_of_call(config, [ocean])
+    return [*measure_forward(model, plain, x, config, ocean, 3 if quick else 5), *measure_training(model, plain, x)]
+
+
+@torch.no_grad()
+def measure_forward(
+    model: Samudra, plain: Plain, x: Tensor, config: SamudraConfig, ocean: OceanContext, n: int
+) -> list[Result]:
+    """In evaluation mode, as in a rollout."""
     model.eval(), plain.eval()
     half = config.replace(precision="bfloat16").build(ocean).eval()
     half.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        y, expected, rounded = model.network(x), plain(x), half.network(x)
-        assert torch.allclose(y, expected, atol=1e-3), (y - expected).abs().max()
-        error = float((rounded - y).square().mean().sqrt() / y.std())
-        forward = ratio(lambda: model.network(x), lambda: plain(x), n)
-        time = statistics.median(seconds(lambda: model.network(x)) for _ in range(n))
-        halved = ratio(lambda: half.network(x), lambda: model.network(x), n)
-    results = [
-        Result("forward, float32 / plain torch", forward, 1 / 1.15),
-        Result("forward: share of the matrix products' speed, lost", 1 - flops.forward_flops / time / peak(), 1.0),
-        Result("forward, bfloat16 / float32", halved, 1.0),
-        Result("forward, bfloat16: error / standard deviation", error, 0.05),
+    y, expected, rounded = model.network(x), plain(x), half.network(x)
+    assert torch.allclose(y, expected, atol=1e-3), (y - expected).abs().max()
+    time = statistics.median(seconds(lambda: model.network(x)) for _ in range(n))
+    speed = cost_of_call(config, [ocean]).forward_flops / time
+    return [
+        Result("forward, float32 / plain torch", ratio(lambda: model.network(x), lambda: plain(x), n), 1 / 1.15),
+        Result(
+            "forward: peak memory / plain torch",
+            peak_bytes(lambda: model.network(x)) / peak_bytes(lambda: plain(x)),
+            1.0,
+        ),
+        Result("forward: FLOP/s of matrix products / of the forward pass", product_flops() / speed, 1.5),
+        Result("forward, bfloat16 / float32", ratio(lambda: half.network(x), lambda: model.network(x), n), 1.0),
+        Result(
+            "forward, bfloat16: error / standard deviation", float((rounded - y).square().mean().sqrt() / y.std()), 0.05
+        ),
     ]
+
+
+def measure_training(model: Samudra, plain: Plain, x: Tensor) -> list[Result]:
+    """Forward and backward."""
     model.train(), plain.train()
 
-    def both(network: nn.Module) -> None:
-        out = network.network(x) if isinstance(network, Samudra) else network(x)
-        out.square().mean().backward()
-        network.zero_grad()
+    def ours() -> None:
+        model.network(x).square().mean().backward()
+        model.zero_grad()
 
-    backward = ratio(partial(both, model), partial(both, plain), max(2, n // 2))
-    return [*results, Result("forward and backward / plain torch", backward, 1.0)]
+    def theirs() -> None:
+        plain(x).square().mean().backward()
+        plain.zero_grad()
+
+    return [
+        Result("forward and backward / plain torch", ratio(ours, theirs, 2), 1.0),
+        Result("forward and backward: peak memory / plain torch", peak_bytes(ours) / peak_bytes(theirs), 1.0),
+    ]
 
 
-def peak() -> float:
+def product_flops() -> float:
     """FLOP/s of a product of large float32 matrices."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
     return 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(10))
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """The most memory that a call takes, beside what the process holds already (Linux)."""
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    function()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return 1024 * int(line.split()[1])
 
 
 if __name__ == "__main__":
