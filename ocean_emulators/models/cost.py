@@ -15,13 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from ocean_emulators.models.base import BaseModelConfig, OceanContext
 
 _FLOAT = 4
-_SCRATCH_BYTES = 128 * 2**20
-"""What convolution libraries hold for themselves (measured: 100 to 140 MiB)."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one call on one window."""
+    """Of one call on one window. Memory is that of tensors: an allocator may keep more, up to a half where much is given back
+    and taken again (checkpointing)."""
 
     n_parameters: int
     in_channels: int
@@ -38,7 +37,7 @@ class Cost:
     @property
     def weight_bytes(self) -> int:
         """What training holds for the weights: themselves, gradients, Adam's two averages and the moving average."""
-        return 5 * _FLOAT * self.n_parameters + _SCRATCH_BYTES
+        return 5 * _FLOAT * self.n_parameters
 
     def window_bytes(self, calls: int) -> int:
         """The most that a window of several calls, all back-propagated, adds to that."""
