@@ -49,6 +49,7 @@ class Cost:
         return max(0, int((memory_bytes - self.weight_bytes) // self.window_bytes(calls)))
 
 
+@torch.enable_grad()
 def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolution: int = 0) -> Cost:
     """Cost of a call of a model that is built for `oceans`, on one of them."""
     with torch.device("meta"):
