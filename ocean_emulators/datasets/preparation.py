@@ -86,8 +86,9 @@ def prepare(
     work = scratch.absolute() / f"prepare-{key}"
     with _alone(scratch / "prepare.lock"):
         try:
-            _require_room_for_seasons(_from_anywhere(config), work, resources)
-            job = _begin(_from_anywhere(config), work, times_per_file)
+            config = _from_anywhere(config)
+            _require_room_for_seasons(config, work, resources)
+            job = _begin(config, work, times_per_file)
             _fill(job, resources)
             _finish(job, folder)
             _discard(work)

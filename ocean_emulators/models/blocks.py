@@ -4,6 +4,7 @@ Follows the published Samudra (Dheeshjith et al. 2025, doi:10.1029/2024GL114318)
 are named after ConvNeXt, with a capped GELU. Parameter names are those of its released weights.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -101,12 +102,7 @@ class ConvNeXtBlock(nn.Module):
             nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, kernel_size=1)
         )
         self.convblock = nn.Sequential(
-            GlobeConv(in_channels, wide, kernel_size, dilation),
-            _norm(norm, wide),
-            CappedGELU(activation_cap),
-            GlobeConv(wide, wide, kernel_size, dilation),
-            _norm(norm, wide),
-            CappedGELU(activation_cap),
+            *_convolutions([in_channels, wide, wide], dilation, kernel_size, norm, activation_cap),
             nn.Conv2d(wide, out_channels, kernel_size=1),
         )
 
@@ -142,10 +138,7 @@ class ConvBlock(nn.Sequential):
         activation_cap: float = 10.0,
     ) -> None:
         widths = [in_channels, *([expansion * in_channels] if expansion > 1 else []), out_channels]
-        layers: list[nn.Module] = []
-        for cin, cout in pairwise(widths):
-            layers += [GlobeConv(cin, cout, kernel_size, dilation), _norm(norm, cout), CappedGELU(activation_cap)]
-        super().__init__(*layers)
+        super().__init__(*_convolutions(widths, dilation, kernel_size, norm, activation_cap))
 
 
 BLOCKS: dict[Block, type[ConvNeXtBlock] | type[ConvBlock]] = {"convnext": ConvNeXtBlock, "conv": ConvBlock}
@@ -172,6 +165,16 @@ class Upsample(nn.Module):
             x = wrap(x, 1)
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         return x[..., 2 : 2 + 2 * width] if self.periodic else x
+
+
+def _convolutions(
+    widths: Sequence[int], dilation: int, kernel_size: int, norm: Norm, activation_cap: float
+) -> list[nn.Module]:
+    """From each width to the next: a convolution, its normalisation, its activation."""
+    layers: list[nn.Module] = []
+    for cin, cout in pairwise(widths):
+        layers += [GlobeConv(cin, cout, kernel_size, dilation), _norm(norm, cout), CappedGELU(activation_cap)]
+    return layers
 
 
 def _norm(norm: Norm, channels: int) -> nn.Module:

@@ -28,7 +28,7 @@ from ocean_emulators.models.patches import cut
 from ocean_emulators.models.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
 from ocean_emulators.models.perceiver_encoder import PerceiverEncoder, PerceiverEncoderConfig
 from ocean_emulators.models.regridding import Axes
-from ocean_emulators.models.unet import UNet, first_too_small
+from ocean_emulators.models.unet import UNet, first_too_small, require_as_many
 
 _KERNEL_SIZE = 3
 
@@ -49,10 +49,7 @@ class ProcessorConfig(Config):
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> "ProcessorConfig":
-        if len(self.widths) != len(self.dilation):
-            raise ValueError(
-                f"widths has {len(self.widths)} resolutions and dilation {len(self.dilation)}: give as many of each"
-            )
+        require_as_many(self.widths, self.dilation)
         return self
 
     def build(self, in_channels: int, shape: tuple[int, int], checkpointing: Checkpointing = "none") -> UNet:
@@ -65,11 +62,9 @@ class ProcessorConfig(Config):
         """
         fault = first_too_small(shape, self.dilation, _KERNEL_SIZE, self.norm)
         if fault:
-            needed, found = ("{} × {}".format(*patches) for patches in (fault.needed, fault.found))
+            why = fault.explain("patches", "latent grid")
             raise UserError(
-                f"model.processor.dilation: {list(self.dilation)} needs at least {needed} patches after {fault.poolings} "
-                f"pooling(s), but the latent grid of {shape[0]} × {shape[1]} has {found} there; use fewer resolutions "
-                "(shorter widths and dilation), smaller dilations, or a smaller model.patch_extent"
+                f"model.processor.dilation: {list(self.dilation)} {why}, smaller dilations, or a smaller model.patch_extent"
             )
         return UNet(
             in_channels,

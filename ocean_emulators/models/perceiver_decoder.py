@@ -8,30 +8,21 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.blocks import wrap
 from ocean_emulators.models.chunks import in_chunks
 from ocean_emulators.models.embeddings import PatchEncoding
 from ocean_emulators.models.patches import PatchedGrid, PerGrid, join_windows, split_windows
-from ocean_emulators.models.perceiver import PerceiverIO
+from ocean_emulators.models.perceiver import LatentsConfig, PerceiverIO
 
 
-class PerceiverDecoderConfig(Config):
+class PerceiverDecoderConfig(LatentsConfig):
     type: Literal["perceiver"] = "perceiver"
     """kind of decoder"""
     depth: int = Field(2, ge=1)
     """how often the latents go through their block of self-attention, which is the same each time"""
-    latents: int = Field(256, ge=1)
-    """latent vectors of each window"""
-    latent_width: int = Field(64, ge=1)
-    """channels of a latent vector"""
     query_width: int = Field(64, ge=1)
     """channels of a query, and of what is read out for it"""
-    heads: int = Field(8, ge=1)
-    """heads of the attention among latents; patches and latents are read by one"""
-    head_width: int = Field(64, ge=1)
-    """channels of a head"""
     window: int | None = Field(12, ge=1)
     """side of a window, patches: cells are read out from the patches of their window; null is one window of all patches"""
     context: int = Field(1, ge=0)
@@ -88,8 +79,8 @@ class PerceiverDecoder(nn.Module):
         self.positions = PerGrid(
             split_windows(grid.ocean.unit_sphere()[None], self._cells_of_window(grid)) for grid in grids
         )
-        # The widest layers: of the latents, see the encoder; of each cell, its feed-forward or what is read out.
-        self.values = config.latents * max(3 * config.heads * config.head_width, 8 * config.latent_width)
+        # The widest layers: of the latents; of each cell, its feed-forward or what is read out.
+        self.values = config.widest
         self.values_per_cell = max(8 * config.query_width, out_channels)
 
     def forward(self, latent: Tensor, x: Tensor, resolution: int) -> Tensor:

@@ -7,28 +7,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
 from ocean_emulators.models.chunks import in_chunks
 from ocean_emulators.models.embeddings import PatchEncoding, cell_features
 from ocean_emulators.models.patches import PatchedGrid, PerGrid
-from ocean_emulators.models.perceiver import Perceiver
+from ocean_emulators.models.perceiver import LatentsConfig, Perceiver
 
 
-class PerceiverEncoderConfig(Config):
+class PerceiverEncoderConfig(LatentsConfig):
     type: Literal["perceiver"] = "perceiver"
     """kind of encoder"""
     width: int = Field(128, ge=4, multiple_of=4)
     """channels of the latent grid that the processor is given, a multiple of 4"""
     depth: int = Field(2, ge=1)
     """how often the cells of a patch are read"""
-    latents: int = Field(256, ge=1)
-    """latent vectors of each patch"""
-    latent_width: int = Field(64, ge=1)
-    """channels of a latent vector"""
-    heads: int = Field(8, ge=1)
-    """heads of the attention among latents; cells are read by one"""
-    head_width: int = Field(64, ge=1)
-    """channels of a head"""
     frequency_bands: int = Field(4, ge=1)
     """frequencies by which a cell knows its place in the patch"""
     max_frequency: float = Field(20.0, ge=2)
@@ -57,8 +48,8 @@ class PerceiverEncoder(nn.Module):
             config.head_width,
         )
         self.encoding = PatchEncoding(config.width, grids)
-        # The widest layers of one patch: projections for attention among the latents, and the feed-forward; or its tokens.
-        self.values = config.latents * max(3 * config.heads * config.head_width, 8 * config.latent_width)
+        # The widest layers of one patch: of its latents, or its tokens.
+        self.values = config.widest
         self.token_width = token_width
 
     def forward(self, x: Tensor, resolution: int) -> Tensor:

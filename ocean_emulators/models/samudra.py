@@ -14,7 +14,7 @@ from torch import Tensor
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.blocks import BLOCKS, Block, GlobeConv, Norm, Upsampling
-from ocean_emulators.models.unet import UNet, first_too_small
+from ocean_emulators.models.unet import UNet, first_too_small, require_as_many
 
 
 class SamudraConfig(BaseModelConfig):
@@ -51,10 +51,7 @@ class SamudraConfig(BaseModelConfig):
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> "SamudraConfig":
-        if len(self.widths) != len(self.dilation):
-            raise ValueError(
-                f"widths has {len(self.widths)} resolutions and dilation {len(self.dilation)}: give as many of each"
-            )
+        require_as_many(self.widths, self.dilation)
         return self
 
     @property
@@ -73,12 +70,8 @@ class SamudraConfig(BaseModelConfig):
         """
         fault = first_too_small(shape, self.dilation, self.kernel_size, self.norm)
         if fault:
-            needed, found = ("{} × {}".format(*cells) for cells in (fault.needed, fault.found))
-            raise UserError(
-                f"model.dilation: {list(self.dilation)} needs at least {needed} cells after {fault.poolings} pooling(s), but "
-                f"the grid of {shape[0]} × {shape[1]} has {found} there; use fewer resolutions (shorter widths and dilation) "
-                "or smaller dilations"
-            )
+            why = fault.explain("cells", "grid")
+            raise UserError(f"model.dilation: {list(self.dilation)} {why} or smaller dilations")
 
     def build(self, *oceans: OceanContext) -> "Samudra":
         """The model, with fresh weights, for resolutions of an ocean."""

@@ -13,9 +13,24 @@ from ocean_emulators.models.checkpointing import Checkpointing, run
 class TooSmall(NamedTuple):
     """Where a grid does not survive: after how many poolings, the cells (lat, lon) that are needed, and those there are."""
 
+    shape: tuple[int, int]
     poolings: int
     needed: tuple[int, int]
     found: tuple[int, int]
+
+    def explain(self, cells: str, grid: str) -> str:
+        """What is wrong and the way out, in a message that names the setting; `cells` are what the `grid` consists of."""
+        needed, found, whole = ("{} × {}".format(*size) for size in (self.needed, self.found, self.shape))
+        return (
+            f"needs at least {needed} {cells} after {self.poolings} pooling(s), but the {grid} of {whole} has {found} "
+            "there; use fewer resolutions (shorter widths and dilation)"
+        )
+
+
+def require_as_many(widths: Sequence[int], dilation: Sequence[int]) -> None:
+    """Raise a ValueError unless there is a dilation for each width."""
+    if len(widths) != len(dilation):
+        raise ValueError(f"widths has {len(widths)} resolutions and dilation {len(dilation)}: give as many of each")
 
 
 def first_too_small(shape: tuple[int, int], dilations: Sequence[int], kernel_size: int, norm: Norm) -> TooSmall | None:
@@ -28,7 +43,7 @@ def first_too_small(shape: tuple[int, int], dilations: Sequence[int], kernel_siz
         margin = dilation * (kernel_size - 1) // 2
         n_lon = max(margin, least, 2 if norm != "none" and found == (1, 1) else 1)
         if found[0] < least or found[1] < n_lon:
-            return TooSmall(level, (least, n_lon), found)
+            return TooSmall(shape, level, (least, n_lon), found)
     return None
 
 
