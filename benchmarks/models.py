@@ -3,9 +3,12 @@
 Weights are the same, and so are the results, to rounding.
 """
 
+import os
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -99,67 +102,105 @@ def pair(shape: tuple[int, int]) -> tuple[Samudra, Plain, Tensor, SamudraConfig,
 def measure(repeats: int) -> list[Result]:
     """All ratios; below 1 the project's model is faster, or takes less."""
     quick = repeats < 10
-    model, plain, x, config, ocean = pair(QUICK_SHAPE if quick else SHAPE)
-    return [*measure_forward(model, plain, x, config, ocean, 3 if quick else 5), *measure_training(model, plain, x)]
+    shape = QUICK_SHAPE if quick else SHAPE
+    return [*measure_forward(shape, 3 if quick else 5), *measure_training(shape, 2), *measure_memory(shape)]
 
 
 @torch.no_grad()
-def measure_forward(
-    model: Samudra, plain: Plain, x: Tensor, config: SamudraConfig, ocean: OceanContext, n: int
-) -> list[Result]:
+def measure_forward(shape: tuple[int, int], n: int) -> list[Result]:
     """In evaluation mode, as in a rollout."""
+    model, plain, x, config, ocean = pair(shape)
     model.eval(), plain.eval()
     half = config.replace(precision="bfloat16").build(ocean).eval()
     half.load_state_dict(model.state_dict())
     y, expected, rounded = model.network(x), plain(x), half.network(x)
     assert torch.allclose(y, expected, atol=1e-3), (y - expected).abs().max()
-    time = statistics.median(seconds(lambda: model.network(x)) for _ in range(n))
-    speed = cost_of_call(config, [ocean]).forward_flops / time
+    flops = cost_of_call(config, [ocean]).forward_flops
+    speed, half_speed = (
+        flops / statistics.median(seconds(lambda: m.network(x)) for _ in range(n))  # noqa: B023
+        for m in (model, half)
+    )
+    products, half_products = product_flops(torch.float32), product_flops(torch.bfloat16)
+    error = float((rounded - y).square().mean().sqrt() / y.std())
     return [
         Result("forward, float32 / plain torch", ratio(lambda: model.network(x), lambda: plain(x), n), 1 / 1.15),
+        Result("forward, float32: FLOP/s of matrix products / of the network", products / speed, 1.25),
+        Result("forward, bfloat16: FLOP/s of matrix products / of the network", half_products / half_speed, 1.5),
+        Result("bfloat16 / float32: forward", speed / half_speed, None),
+        Result("bfloat16 / float32: matrix products", products / half_products, None),
+        Result("forward, bfloat16: error / standard deviation", error, 0.05),
+    ]
+
+
+def measure_training(shape: tuple[int, int], n: int) -> list[Result]:
+    """Forward and backward."""
+    model, plain, x, config, ocean = pair(shape)
+    again = config.replace(checkpointing="convolutions").build(ocean)
+    return [
         Result(
-            "forward: peak memory / plain torch",
-            peak_bytes(lambda: model.network(x)) / peak_bytes(lambda: plain(x)),
+            "forward and backward / plain torch",
+            ratio(partial(train, model, x), partial(train, plain, x), n),
             1.0,
         ),
-        Result("forward: FLOP/s of matrix products / of the forward pass", product_flops() / speed, 1.5),
-        Result("forward, bfloat16 / float32", ratio(lambda: half.network(x), lambda: model.network(x), n), 1.0),
         Result(
-            "forward, bfloat16: error / standard deviation", float((rounded - y).square().mean().sqrt() / y.std()), 0.05
+            "forward and backward, convolutions kept / all kept",
+            ratio(partial(train, again, x), partial(train, model, x), n),
+            1.15,
         ),
     ]
 
 
-def measure_training(model: Samudra, plain: Plain, x: Tensor) -> list[Result]:
-    """Forward and backward."""
-    model.train(), plain.train()
+def train(model: Samudra | Plain, x: Tensor) -> None:
+    """A forward and a backward pass."""
+    network = model.network if isinstance(model, Samudra) else model
+    network(x).square().mean().backward()
+    model.zero_grad()
 
-    def ours() -> None:
-        model.network(x).square().mean().backward()
-        model.zero_grad()
 
-    def theirs() -> None:
-        plain(x).square().mean().backward()
-        plain.zero_grad()
-
+def measure_memory(shape: tuple[int, int]) -> list[Result]:
+    """Peaks of a call, each in a process of its own."""
+    forward, plain_forward = (peak_alone(shape, who, False) for who in ("none", "plain"))
+    kept, again, plain = (peak_alone(shape, who, True) for who in ("none", "convolutions", "plain"))
     return [
-        Result("forward and backward / plain torch", ratio(ours, theirs, 2), 1.0),
-        Result("forward and backward: peak memory / plain torch", peak_bytes(ours) / peak_bytes(theirs), 1.0),
+        Result("forward: peak memory / plain torch", forward / plain_forward, 1.0),
+        Result("forward and backward: peak memory / plain torch", kept / plain, 1.0),
+        Result("forward and backward, convolutions kept: peak memory / plain torch", again / plain, 0.75),
     ]
 
 
-def product_flops() -> float:
-    """FLOP/s of a product of large float32 matrices."""
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    return 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(10))
+def peak_bytes(shape: tuple[int, int], who: str, training: bool) -> int:
+    """The most memory that a call takes, beside what the process holds already (Linux); `who` is the plain network, or what
+    the project's keeps for back-propagation."""
+    model, plain, x, config, ocean = pair(shape)
+    network = plain if who == "plain" else config.replace(checkpointing=who).build(ocean)
+    del model, plain
+    network.train(training)
 
+    def call() -> None:
+        if training:
+            train(network, x)
+        else:
+            with torch.no_grad():
+                network.network(x) if isinstance(network, Samudra) else network(x)
 
-def peak_bytes(function: Callable[[], object]) -> int:
-    """The most memory that a call takes, beside what the process holds already (Linux)."""
+    call()
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    function()
+    call()
     return _status("VmHWM") - before
+
+
+def peak_alone(shape: tuple[int, int], who: str, training: bool) -> int:
+    """The same in a process whose allocator gives memory back at once, so that what counts is what tensors hold."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # for the process that starts; this one's allocator has read it
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(peak_bytes, shape, who, training).result()
+
+
+def product_flops(dtype: torch.dtype) -> float:
+    """FLOP/s of a product of large matrices."""
+    a, b = torch.randn(2048, 2048, dtype=dtype), torch.randn(2048, 2048, dtype=dtype)
+    return 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(10))
 
 
 def _status(key: str) -> int:

@@ -41,6 +41,10 @@ def test_arithmetic_is_what_a_run_does(checkpointing: Checkpointing) -> None:
     assert cost.n_parameters == sum(p.numel() for p in model.parameters())
 
 
+def test_a_network_that_is_to_be_compiled_costs_what_it_does_by_itself() -> None:
+    assert cost_of_call(small(compile=True), [ocean(3, 1, *SHAPE)]) == cost_of_call(small(), [ocean(3, 1, *SHAPE)])
+
+
 def test_less_is_kept_where_more_is_computed_again() -> None:
     costs = [cost_of_call(small(checkpointing=c), [ocean(3, 1, *SHAPE)]) for c in CHECKPOINTING]
     assert costs[0].kept_bytes > costs[1].kept_bytes > costs[2].kept_bytes

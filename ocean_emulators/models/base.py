@@ -47,7 +47,7 @@ class BaseModelConfig(Config):
     """what is computed again for back-propagation instead of kept: nothing, all inside each layer of the network, or all
     inside but the results of convolutions"""
     compile: bool = False
-    """let torch.compile make kernels for the network: faster on GPUs, after minutes of preparation"""
+    """let torch.compile make kernels for the U-Net, after a minute or more for each grid; needs a C++ compiler"""
 
     @model_validator(mode="after")
     def _forcing_is_at_hand(self) -> "BaseModelConfig":

@@ -34,10 +34,9 @@ class GlobeConv(nn.Conv2d):
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The same with other weights of the same shape."""
-        wrapped = wrap(x, self.margin)
-        if bias is not None and winograd.applies(wrapped, weight):
-            return winograd.convolve(F.pad(wrapped, (0, 0, self.margin, self.margin)), weight, bias, self.dilation[0])
-        return F.conv2d(wrapped, weight, bias, 1, (self.margin, 0), self.dilation)
+        if bias is not None and winograd.applies(x, weight):
+            return winograd.convolve(x, weight, bias, self.dilation[0])
+        return F.conv2d(wrap(x, self.margin), weight, bias, 1, (self.margin, 0), self.dilation)
 
 
 def wrap(x: Tensor, width: int) -> Tensor:
@@ -71,7 +70,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channel, lat, lon] -> the same"""
-        if not self.training:
+        if not self.training or torch.compiler.is_compiling():  # what is compiled counts once by itself
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         mean, variance = self.running_mean.clone(), self.running_var.clone()

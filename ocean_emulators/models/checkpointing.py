@@ -1,17 +1,19 @@
 """Computes parts of a network again in back-propagation instead of keeping what is inside them."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
 
 Checkpointing = Literal["none", "convolutions", "layers"]
 CHECKPOINTING: tuple[Checkpointing, ...] = get_args(Checkpointing)
 
+_Context = AbstractContextManager[None]
 _KEPT = [torch.ops.aten.convolution.default]
 _again: ContextVar[bool] = ContextVar("again", default=False)
 
@@ -26,22 +28,23 @@ def run(layer: nn.Module, x: Tensor, mode: Checkpointing) -> Tensor:
     if mode == "none" or not torch.is_grad_enabled():
         out: Tensor = layer(x)
         return out
-    contexts = _nothing_kept if mode == "layers" else _convolutions_kept
-    again: Tensor = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+    kept = partial(create_selective_checkpoint_contexts, _KEPT) if mode == "convolutions" else None
+    if not torch.compiler.is_compiling():  # what is compiled counts once by itself
+        kept = partial(_marked, kept or noop_context_fn)
+    given: dict[str, Any] = (
+        {"context_fn": kept} if kept else {}
+    )  # the compiler takes no other function that keeps nothing
+    again: Tensor = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False, **given)
     return again
 
 
-def _nothing_kept() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _second_time(nullcontext())
-
-
-def _convolutions_kept() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    first, second = create_selective_checkpoint_contexts(_KEPT)
+def _marked(contexts: Callable[[], tuple[_Context, _Context]]) -> tuple[_Context, _Context]:
+    first, second = contexts()
     return first, _second_time(second)
 
 
 @contextmanager
-def _second_time(inner: AbstractContextManager[None]) -> Iterator[None]:
+def _second_time(inner: _Context) -> Iterator[None]:
     token = _again.set(True)
     try:
         with inner:

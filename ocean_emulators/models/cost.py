@@ -51,9 +51,9 @@ class Cost:
 
 @torch.enable_grad()
 def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolution: int = 0) -> Cost:
-    """Cost of a call of a model that is built for `oceans`, on one of them."""
+    """Cost of a call of a model that is built for `oceans`, on one of them; compilation may save some of it."""
     with torch.device("meta"):
-        model = config.build(*oceans).train()
+        model = config.replace(compile=False).build(*oceans).train()
     with FakeTensorMode():
         _pretend(model)
         parameters, ocean = list(model.parameters()), oceans[resolution]

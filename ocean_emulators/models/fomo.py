@@ -115,7 +115,7 @@ class Fomo(BaseModel):
         self.processor = config.processor.build(self.encoder.out_channels, latent.shape, config.checkpointing)
         self.decoder = self._build_decoder(config.decoder, oceans, latent)
         if config.compile:
-            self.processor.compile()
+            self.processor.compile(dynamic=False)
         if config.prediction == "change":  # begin near persistence
             with torch.no_grad():
                 for parameter, factor in ((self.decoder.head.weight, 0.1), (self.decoder.head.bias, 0.0)):

@@ -100,7 +100,7 @@ class Samudra(BaseModel):
             checkpointing=config.checkpointing,
         )
         if config.compile:
-            self.unet.compile()
+            self.unet.compile(dynamic=False)
         self.decoder = GlobeConv(config.channels[0], self.out_channels, config.head_kernel)
         if config.prediction == "change":  # begin near persistence
             with torch.no_grad():

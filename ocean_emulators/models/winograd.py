@@ -23,6 +23,7 @@ def applies(x: Tensor, weight: Tensor) -> bool:
     out_channels, in_channels, *kernel = weight.shape
     return (
         x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
         and x.dtype == torch.float32
@@ -33,34 +34,44 @@ def applies(x: Tensor, weight: Tensor) -> bool:
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
-    """[batch, in, lat + 2 d, lon + 2 d] -> [batch, out, lat, lon], as `conv2d` without padding."""
-    n_lat, n_lon = x.shape[2] - 2 * dilation, x.shape[3] - 2 * dilation
-    rows, columns = (-(-n // (2 * dilation)) for n in (n_lat, n_lon))
-    missing = (2 * dilation * rows - n_lat, 2 * dilation * columns - n_lon)
-    # Channels last: all that is added lies side by side.
-    x = torch.nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, 0, missing[1], 0, missing[0])).contiguous()
+    """[batch, in, lat, lon] -> [batch, out, lat, lon], around the globe, and with zeros beyond the poles."""
+    d, (n_lat, n_lon) = dilation, x.shape[2:]
+    rows, columns = (-(-n // (2 * d)) for n in (n_lat, n_lon))
     kernels = _kernels(weight)
-    out = x.new_empty(len(x), 2 * dilation * rows, 2 * dilation * columns, len(weight))
-    per_row = 16 * columns * dilation**2 * max(weight.shape[:2])
-    at_once = max(1, _VALUES_AT_ONCE // per_row)
-    for field, into in zip(x, out, strict=True):
+    # Channels last: all that is added lies side by side.
+    out = x.new_empty(len(x), 2 * d * rows, 2 * d * columns, len(weight))
+    at_once = max(1, _VALUES_AT_ONCE // (16 * columns * d**2 * max(weight.shape[:2])))
+    for field, into in zip(x.permute(0, 2, 3, 1), out, strict=True):
         for row in range(0, rows, at_once):
             n = min(at_once, rows - row)
-            lines = slice(2 * dilation * row, 2 * dilation * (row + n))
-            into[lines] = _strip(field[lines.start : lines.stop + 2 * dilation], kernels, bias, dilation, n, columns)
+            lines = slice(2 * d * row, 2 * d * (row + n))
+            padded = _padded(field, lines.start - d, lines.stop + d, d, 2 * d * columns)
+            products = torch.bmm(_tiles(padded, d, n, columns).view(16, -1, x.shape[1]), kernels)
+            _results(products.view(4, 4, n, d, columns, d, -1), bias, into[lines].view(n, 2, d, columns, 2, d, -1))
     return out[:, :n_lat, :n_lon].permute(0, 3, 1, 2)
 
 
-def _strip(x: Tensor, kernels: Tensor, bias: Tensor, dilation: int, rows: int, columns: int) -> Tensor:
-    """[lat, lon, in] -> [lat, lon, out] of some rows of whole tiles."""
-    products = torch.bmm(_tiles(x, dilation, rows, columns).view(16, -1, x.shape[-1]), kernels)
-    lines = _gather(products.view(4, 4, rows, dilation, columns, dilation, len(bias)))
-    out = x.new_empty(rows, 2, dilation, columns, 2, dilation, len(bias))
-    for i, line in enumerate(lines):
-        first, second = _gather(line)
-        torch.add(first, bias, out=out[:, i, :, :, 0])
-        torch.add(second, bias, out=out[:, i, :, :, 1])
-    return out.view(2 * dilation * rows, 2 * dilation * columns, -1)
+def _padded(x: Tensor, start: int, stop: int, margin: int, width: int) -> Tensor:
+    """Lines `start` to `stop` of [lat, lon, channel], and `margin` columns on either side of the first `width`."""
+    n_lat, n_lon, n_channels = x.shape
+    assert margin <= n_lon, (margin, x.shape)
+    out = x.new_empty(stop - start, width + 2 * margin, n_channels)
+    south, north = max(start, 0), min(stop, n_lat)
+    out[: south - start] = 0
+    out[north - start :] = 0
+    inside, x = out[south - start : north - start], x[south:north]
+    inside[:, :margin] = x[:, n_lon - margin :]
+    inside[:, margin : margin + n_lon] = x
+    inside[:, margin + n_lon : 2 * margin + n_lon] = x[:, :margin]
+    inside[:, 2 * margin + n_lon :] = 0
+    return out
+
+
+def _results(products: Tensor, bias: Tensor, out: Tensor) -> None:
+    """Transforms [4, 4, row, phase, column, phase, out] back into [row, 2, phase, column, 2, phase, out]."""
+    for i, line in enumerate(_gather(products)):
+        for j, result in enumerate(_gather(line)):
+            torch.add(result, bias, out=out[:, i, :, :, j])
 
 
 def _tiles(x: Tensor, dilation: int, rows: int, columns: int) -> Tensor:

@@ -1,0 +1,81 @@
+"""torch.compile leaves a network what it was: results, gradients, what batch norms count, and what is kept for them."""
+
+import shutil
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
+from ocean_emulators.models.checkpointing import Checkpointing
+from ocean_emulators.models.cost import cost_of_call
+from tests import test_fomo, test_samudra
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"),
+    pytest.mark.filterwarnings("default"),  # torch warns of itself
+]
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> None:
+    torch._dynamo.reset()
+    counters.clear()
+
+
+def pair(config: BaseModelConfig, ocean: OceanContext) -> tuple[BaseModel, BaseModel]:
+    """With the same weights, the second one compiled."""
+    models = config.build(ocean), config.replace(compile=True).build(ocean)
+    models[1].load_state_dict(models[0].state_dict())
+    return models
+
+
+def trained(model: BaseModel, shape: tuple[int, int]) -> tuple[Tensor, list[Tensor], int]:
+    """Output, gradients, and the bytes that were kept for back-propagation by others than the weights."""
+    generator = torch.Generator().manual_seed(0)
+    states, forcing = (torch.randn(2, n, c, *shape, generator=generator) for n, c in ((1, 3), (2, 1)))
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = model(states, forcing)
+    loss = y.square().mean()
+    return y.detach(), list(torch.autograd.grad(loss, list(model.parameters()))), sum(kept.values())
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "convolutions", "layers"])
+def test_a_compiled_samudra_trains_and_infers_as_it_did(checkpointing: Checkpointing) -> None:
+    ocean = test_samudra.ocean(3, 1, 16, 32)
+    config = test_samudra.small(widths=(4,), dilation=(1,), norm="batch", checkpointing=checkpointing)
+    eager, compiled = pair(config, ocean)
+    (y, gradients, _), (again, gradients_again, kept) = (trained(m.train(), (16, 32)) for m in (eager, compiled))
+    assert torch.allclose(y, again, atol=1e-5)
+    largest = max(float(g.abs().max()) for g in gradients)
+    for g, h in zip(gradients, gradients_again, strict=True):
+        assert torch.allclose(g, h, rtol=1e-3, atol=1e-5 * largest)
+    assert kept <= 2 * cost_of_call(config, [ocean]).kept_bytes
+    for (name, a), b in zip(eager.state_dict().items(), compiled.state_dict().values(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6), name
+    with torch.no_grad():
+        states, forcing = torch.randn(2, 1, 3, 16, 32), torch.randn(2, 2, 1, 16, 32)
+        assert torch.allclose(eager.eval()(states, forcing), compiled.eval()(states, forcing), atol=1e-5)
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"]
+
+
+def test_a_compiled_fomo_trains_as_it_did() -> None:
+    ocean = test_fomo.ocean(16, 32)
+    eager, compiled = pair(test_fomo.small(), ocean)
+    (y, gradients, _), (again, gradients_again, _) = (trained(m.train(), (16, 32)) for m in (eager, compiled))
+    assert torch.allclose(y, again, atol=1e-5)
+    for g, h in zip(gradients, gradients_again, strict=True):
+        assert torch.allclose(g, h, rtol=1e-3, atol=1e-6)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
