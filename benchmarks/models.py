@@ -5,7 +5,6 @@ Weights are the same, and so are the results, to rounding.
 
 import os
 import statistics
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context

@@ -35,8 +35,8 @@ def run(measure: Callable[[int], list[Result]]) -> None:
     width = max(len(result.name) for result in results)
     print(f"{'name':{width}}  {'value':>7}  {'bar':>7}")
     for result in results:
-        bar = "" if result.bar is None else f"{result.bar:.2f}"
-        print(f"{result.name:{width}}  {result.value:7.2f}  {bar:>7}{'  missed' if result.missed else ''}".rstrip())
+        bar = "" if result.bar is None else f"{result.bar:.3g}"
+        print(f"{result.name:{width}}  {result.value:7.3g}  {bar:>7}{'  missed' if result.missed else ''}".rstrip())
     if options.json:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
     if options.check and any(result.missed for result in results):

@@ -7,10 +7,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ocean_emulators.errors import UserError
 
+_NUMBERS = (
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # the name that it had before NumPy 2
+    np._core.multiarray.scalar,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+)
+"""What makes NumPy's numbers, as which losses are saved: they hold bytes of a number and can call nothing."""
 _FOREIGN = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -28,7 +36,7 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 def load_checkpoint(
     path: Path, device: torch.device | str = "cpu", origin: str = "`dvc repro train` makes it"
 ) -> dict[str, Any]:
-    """Read tensors and plain types; `origin` says where a file that is missing comes from.
+    """Read tensors, numbers and plain types; `origin` says where a file that is missing comes from.
 
     Raises
     ------
@@ -38,7 +46,8 @@ def load_checkpoint(
     if not path.is_file():
         raise UserError(f"{path}: no checkpoint here; {origin}")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        with torch.serialization.safe_globals(list(_NUMBERS)):
+            content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise UserError(f"{path}: {_what_is_wrong(error)}") from error
     if not isinstance(content, dict):

@@ -1,15 +1,18 @@
 """Released weights: every layout in which they were saved gives the model that they are of, and nothing else is taken."""
 
 import os
+import zipfile
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from ocean_emulators.checkpoints import load_checkpoint
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.layout import read_layout
@@ -168,6 +171,22 @@ def test_a_checkpoint_that_wants_to_run_code_is_refused_and_the_code_not_run(tmp
     assert not trace.exists()
     torch.load(path, weights_only=False)
     assert trace.exists(), "the file does what the test says"
+
+
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_losses_may_be_numpys_numbers(module: str, tmp_path: Path) -> None:
+    state = small(ocean(9, 3), **V2).state_dict()
+    saved = release(tmp_path / "saved.pt", state, best_val_loss=np.float64(0.5), epoch=np.int64(70))
+    path = tmp_path / "ckpt.pt"
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("/data.pkl"):
+                content = content.replace(b"numpy._core.multiarray", module.encode())
+                assert module.encode() in content
+            new.writestr(name, content)
+    assert load(path).fields_out == load(saved).fields_out
+    assert load_checkpoint(path)["best_val_loss"] == 0.5
 
 
 @pytest.mark.parametrize(
