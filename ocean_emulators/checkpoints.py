@@ -12,12 +12,12 @@ import torch
 
 from ocean_emulators.errors import UserError
 
-_NUMBERS = (
+_NUMBERS: list[Any] = [
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # the name that it had before NumPy 2
     np._core.multiarray.scalar,
     np.dtype,
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
-)
+]
 """What makes NumPy's numbers, as which losses are saved: they hold bytes of a number and can call nothing."""
 _FOREIGN = re.compile(r"GLOBAL ([\w.]+)")
 
@@ -46,7 +46,7 @@ def load_checkpoint(
     if not path.is_file():
         raise UserError(f"{path}: no checkpoint here; {origin}")
     try:
-        with torch.serialization.safe_globals(list(_NUMBERS)):
+        with torch.serialization.safe_globals(_NUMBERS):
             content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise UserError(f"{path}: {_what_is_wrong(error)}") from error

@@ -15,6 +15,7 @@ from ocean_emulators.config import apply_overrides, load_yaml, parse, write
 from ocean_emulators.datasets.workers import GIB
 from ocean_emulators.errors import UserError, exit_on_user_error
 from ocean_emulators.experiment import PARAMS, Experiment, Plan, load_experiment, make_plan
+from ocean_emulators.models.weights import read_weights
 from ocean_emulators.stages import paths
 from ocean_emulators.tracking.provenance import project_root
 
@@ -62,9 +63,9 @@ def check(options: argparse.Namespace) -> None:
     """Validate an experiment and print the plan."""
     tree = apply_overrides(load_yaml(options.params), options.overrides)
     experiment = parse(Experiment, tree, str(options.params))
-    if experiment.train.initial_weights:
-        experiment.train.initial_weights.find(project_root())
-    plan = make_plan(experiment, variants=True)
+    initial = experiment.train.initial_weights
+    weights = read_weights(initial.find(project_root()), initial.averaged) if initial else None
+    plan = make_plan(experiment, variants=True, weights=weights)
     print(describe(plan))
     print("\n".join(batch_lines(plan, options.memory_gib or psutil.virtual_memory().total / GIB)))
 
@@ -100,13 +101,13 @@ def batch_lines(plan: Plan, memory_gib: float) -> list[str]:
     """A table of what training costs by precision and checkpointing, and of the batches that fit into so much memory."""
     calls = max(plan.experiment.train.rollout_calls)
     lines = [
-        f"\nA training window of {calls} call(s), and how many fit into {memory_gib:.1f} GiB:",
+        f"\nTraining on one window of {calls} call(s), and how many fit into {memory_gib:.1f} GiB:",
         "  model.precision  model.checkpointing  memory, GiB  arithmetic, FLOPs  windows",
     ]
     batches = plan.largest_batches(memory_gib * GIB)
     for (precision, checkpointing), cost in plan.costs.items():
         lines.append(
-            f"  {precision:15}  {checkpointing:19}  {cost.window_bytes(calls) / GIB:11.2f}  "
+            f"  {precision:15}  {checkpointing:19}  {cost.training_bytes(calls) / GIB:11.2f}  "
             f"{calls * cost.training_flops:17.2e}  {batches[precision, checkpointing]:7}"
         )
     return lines

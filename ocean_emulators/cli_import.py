@@ -5,14 +5,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ocean_emulators import cli_data
 from ocean_emulators.checkpoints import file_hash
 from ocean_emulators.config import apply_overrides, parse, write
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import PARAMS, Experiment
+from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.layout import FORCING, Layout, possible_levels, read_layout
-from ocean_emulators.models.samudra import SamudraConfig
+from ocean_emulators.models.samudra import Samudra, SamudraConfig
 from ocean_emulators.models.weights import read_weights
 
 
@@ -27,6 +30,10 @@ def import_weights(options: argparse.Namespace) -> None:
     experiment = parse(Experiment, apply_overrides(tree, options.overrides), str(path))
     if not isinstance(experiment.model, SamudraConfig):
         raise UserError(f"{path}: weights of a Samudra, which a model of type {experiment.model.type} can't take")
+    data = experiment.data
+    with torch.device("meta"):
+        ocean = OceanContext.anywhere(len(data.prognostic_channels), len(data.forcing_channels))
+        weights.require_fit(Samudra(experiment.model, ocean))
     header = (
         f"The whole experiment, rendered from the weights {path.name} by `ocean-emulators import` on the data of\n"
         f"{cli_data.PRESETS.as_posix()}/{options.data}.yaml. More epochs fine-tune them."
@@ -46,11 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what to evaluate them on, a name in {cli_data.PRESETS}/ (default: %(default)s)",
     )
     parser.add_argument(
-        "--levels", type=int, help="number of levels of the fields, where their channels leave a choice"
+        "--levels", type=_positive, help="number of levels of the fields, where their channels leave a choice"
     )
     parser.add_argument("--raw", action="store_true", help="take the raw weights, not their moving average")
     parser.add_argument("--output", type=Path, default=PARAMS, help="where to write (default: %(default)s)")
     parser.set_defaults(command=import_weights)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}: expected 1 or more")
+    return number
 
 
 def _experiment(layout: Layout, preset: DataConfig, path: Path, averaged: bool) -> Experiment:
@@ -59,10 +73,12 @@ def _experiment(layout: Layout, preset: DataConfig, path: Path, averaged: bool) 
     data["statistics"] = {**preset.statistics.dump(), "period": "all"}
     data["anomaly_period"] = "all" if FORCING[3] in layout.forcing else preset.anomaly_period
     initial = {"path": Path(os.path.relpath(path)).as_posix(), "sha256": file_hash(path), "averaged": averaged}
+    # So were the published models run: those for high resolution, which alone have instance norm, in bfloat16.
+    run = {"precision": "bfloat16" if layout.config.norm == "instance" else "float32", "checkpointing": "layers"}
     tree = {
         "name": path.stem,
         "data": preset.dump() | data,
-        "model": layout.config.dump(),
+        "model": layout.config.dump() | run,
         "train": {
             "initial_weights": initial,
             "epochs": 0,

@@ -19,6 +19,7 @@ from ocean_emulators.models.base import PRECISIONS, OceanContext, Precision
 from ocean_emulators.models.checkpointing import CHECKPOINTING, Checkpointing
 from ocean_emulators.models.cost import Cost, cost_of_call
 from ocean_emulators.models.families import ModelConfig
+from ocean_emulators.models.weights import Weights
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.train import TrainConfig
@@ -61,6 +62,13 @@ class Experiment(Config):
             raise ValueError(
                 f"evaluation.coarsen: found {self.evaluation.coarsen}, which is not among data.coarsen, {list(prepared)}; "
                 "add it there, or choose one of those"
+            )
+        used = dict.fromkeys([*self.trained, self.evaluated])
+        if self.model.positional_channels and len(used) > 1:
+            raise ValueError(
+                f"model.positional_channels: {self.model.positional_channels} inputs are learned for the cells of one grid, "
+                f"but resolutions {list(used)} are used (train.passes, evaluation.coarsen); use 0, and coordinates: true "
+                "instead"
             )
         return self
 
@@ -124,15 +132,15 @@ class Plan:
         return {kind: cost.largest_batch(calls, memory_bytes) for kind, cost in self.costs.items()}
 
 
-def make_plan(experiment: Experiment, variants: bool = False) -> Plan:
+def make_plan(experiment: Experiment, variants: bool = False, weights: Weights | None = None) -> Plan:
     """Check everything that can be known before any work, and say what the work will be.
 
-    With `variants`, the cost is found for all precisions and ways of keeping activations.
+    With `variants`, the cost is found for all precisions and ways of keeping activations. `weights` are those to begin from.
 
     Raises
     ------
     UserError
-        For a source, period, grid or rollout that can't work.
+        For a source, period, grid or rollout that can't work, or weights of another model.
     """
     dataset = select(experiment.data)
     prepared = {r.factor: r for r in resolutions(dataset, experiment.data)[1:]}
@@ -142,6 +150,10 @@ def make_plan(experiment: Experiment, variants: bool = False) -> Plan:
     prognostic, forcing = experiment.data.prognostic_channels, experiment.data.forcing_channels
     used = dict.fromkeys([*experiment.trained, experiment.evaluated])
     oceans = [_context(len(prognostic), len(forcing), prepared[factor].grid) for factor in used]
+    if weights:
+        weights.require_channels([channel.name for channel in prognostic + forcing])
+        with torch.device("meta"):
+            weights.require_fit(experiment.model.build(*oceans))
     finest = max(range(len(experiment.trained)), key=lambda k: oceans[k].mask.numel())
     model, training = experiment.model, experiment.train
     costs = {
@@ -155,7 +167,7 @@ def make_plan(experiment: Experiment, variants: bool = False) -> Plan:
     held = sum(wet[factor] for factor in experiment.trained) * (times["train"] + times["validation"])
     memory = {
         "data held in memory": per_value * held / gib,
-        "training": (cost.weight_bytes + training.batch_size * cost.window_bytes(max(training.rollout_calls))) / gib,
+        "training": cost.training_bytes(max(training.rollout_calls), training.batch_size) / gib,
     }
     return Plan(
         experiment=experiment,

@@ -1,5 +1,7 @@
 """Means to the latent grid conserve, interpolation is linear, and nothing has a seam or a grid of its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -31,12 +33,15 @@ def land(n_lat: int, n_lon: int, n: int = 3) -> Tensor:
     return torch.rand(n, n_lat, n_lon, generator=torch.Generator().manual_seed(1)) > 0.4
 
 
-@given(st.integers(2, 40), st.integers(2, 40), st.floats(5, 60), st.floats(5, 120), st.floats(20, 90))
+@given(
+    st.integers(2, 40), st.integers(2, 40), st.floats(5, 60), st.floats(5, 120), st.floats(20, 90), st.floats(-720, 720)
+)
 @settings(deadline=None)
 def test_cells_of_both_grids_share_all_their_area(
-    n_lat: int, n_lon: int, extent_lat: float, extent_lon: float, reach: float
+    n_lat: int, n_lon: int, extent_lat: float, extent_lon: float, reach: float, shift: float
 ) -> None:
-    fine = Axes.of(ocean(n_lat, n_lon, reach=reach))
+    grid = ocean(n_lat, n_lon, reach=reach)
+    fine = Axes.of(dataclasses.replace(grid, lon=grid.lon + shift))
     coarse = fine.latent((extent_lat, extent_lon))
     lat, lon = overlaps(fine, coarse)
     assert lat.shape[0] == coarse.shape[0] and lon.shape[0] == coarse.shape[1]
@@ -57,8 +62,9 @@ def test_interpolation_is_linear_between_centres_and_around_the_globe() -> None:
     assert (wave[0], wave[-1]) == pytest.approx((-(45 - 11.25) / 90, -(45 + 11.25) / 90))
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("shape", [(16, 32), (8, 16), (5, 7), (30, 50)])
-def test_means_conserve_what_each_channel_holds_in_its_ocean(shape: tuple[int, int]) -> None:
+def test_means_conserve_what_each_channel_holds_in_its_ocean(shape: tuple[int, int], half: bool) -> None:
     """Of any grid, whether the latent grid divides it or not: the sum over wet area is the same on both."""
     wet = land(*shape)
     context = ocean(*shape, wet=wet)
@@ -66,7 +72,8 @@ def test_means_conserve_what_each_channel_holds_in_its_ocean(shape: tuple[int, i
     encoder = ConservativeEncoderConfig(width=4).build(5, [0, 1, 2, None, None], [context], latent)
     assert isinstance(encoder, ConservativeEncoder)
     x = torch.randn(2, 5, *shape)
-    means = encoder(x, 0)[:, :3].double()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        means = encoder(x, 0)[:, :3].double()
     area = torch.tensor(np.outer(np.diff(np.sin(np.deg2rad(Axes.of(context).lat))), np.full(shape[1], 360 / shape[1])))
     fine = (x[:, :3].double() * wet * area).sum((-2, -1))
     coarse = (means * encoder.wet_area(0)[:3].double()).sum((-2, -1))
@@ -121,23 +128,36 @@ def test_residual_with_a_zero_head_is_persistence() -> None:
         assert torch.equal(model(states, torch.randn(2, 2, 1, *shape), resolution), states)
 
 
-@pytest.mark.parametrize("norm", ["none", "instance"])
-@pytest.mark.parametrize("dilation", [(1,), (1, 1), (1, 4), (2, 1, 2)])
+SMALL = {"latents": 2, "latent_width": 4, "heads": 1, "head_width": 4}
+PERCEIVERS = {
+    "encoder": {"type": "perceiver", "width": 4, "depth": 1, **SMALL},
+    "decoder": {"type": "perceiver", "window": None, **SMALL},
+}
+
+
+@pytest.mark.parametrize("read_by", [(), ("encoder",), ("decoder",), ("encoder", "decoder")], ids="+".join)
+@pytest.mark.parametrize(
+    ("dilation", "norm"), [((1,), "none"), ((1, 1), "instance"), ((1, 4), "none"), ((13,), "none")]
+)
 def test_latent_grids_are_refused_that_cannot_work_and_no_others(
-    dilation: tuple[int, ...], norm: str, monkeypatch: pytest.MonkeyPatch
+    dilation: tuple[int, ...], norm: str, read_by: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same grid with coarser and coarser latent grids; what is refused is tried all the same."""
+    """The same grid with coarser and coarser latent grids; what is refused is tried all the same. Perceivers have a latent
+    grid of whole cells, which may be another than the extent makes of degrees."""
     processor = {"widths": (4,) * len(dilation), "dilation": dilation, "expansion": 1, "norm": norm}
     states, forcing = torch.randn(1, 1, 3, 16, 32), torch.randn(1, 2, 1, 16, 32)
     accepted, working = set(), set()
     for n_lat in (1, 2, 3, 4, 8, 9):
         for n_lon in (1, 2, 4, 8, 15, 16, 32):
-            changes = {"patch_extent": (180 / n_lat, 360 / n_lon), "processor": processor}
+            extent = (180 / n_lat, 0.9 * 360 / n_lon)
+            changes = {"patch_extent": extent, "processor": processor, **{part: PERCEIVERS[part] for part in read_by}}
             try:
                 fomo(ocean(16, 32), **changes)
                 accepted.add((n_lat, n_lon))
-            except UserError:
-                pass
+            except UserError as error:
+                if "which do not divide it" in str(error):
+                    assert read_by and not _divides((16, 32), extent)
+                    continue
             with monkeypatch.context() as patched:
                 patched.setattr("ocean_emulators.models.fomo.first_too_small", lambda *_: None)
                 model = fomo(ocean(16, 32), **changes).train()
@@ -148,3 +168,28 @@ def test_latent_grids_are_refused_that_cannot_work_and_no_others(
                 pass
     assert accepted == working
     assert len(working) > 0
+
+
+def _divides(shape: tuple[int, int], extent: tuple[float, float]) -> bool:
+    cells = [round(size * n / whole) for size, n, whole in zip(extent, shape, (180, 360), strict=True)]
+    return all(cell > 0 and n % cell == 0 for cell, n in zip(cells, shape, strict=True))
+
+
+@pytest.mark.parametrize("read_by", ["encoder", "decoder"])
+def test_a_perceiver_shares_its_latent_grid_with_the_other_part(read_by: str) -> None:
+    """On a grid that neither begins at Greenwich nor reaches the poles: what changes in one place is felt there alone."""
+    grid = ocean(24, 48, reach=75)
+    grid = dataclasses.replace(grid, lon=grid.lon - 180)
+    processor = {"widths": (8,), "dilation": (1,), "expansion": 1, "norm": "none"}
+    model = fomo(grid, **{"patch_extent": (6, 7.5), "processor": processor, read_by: PERCEIVERS[read_by]}).eval()
+    model.processor = torch.nn.Conv2d(model.encoder.out_channels, 8, 1)  # type: ignore[assignment]
+    states, forcing = torch.randn(1, 1, 3, 24, 48), torch.randn(1, 2, 1, 24, 48)
+    changed = states.clone()
+    changed[..., 12, 6] += 1
+    if read_by == "decoder":  # whose window is the whole grid
+        latents = [model.encoder(torch.cat([s.flatten(1, 2), forcing.flatten(1, 2)], 1), 0) for s in (states, changed)]
+        moved = (latents[0] - latents[1]).abs().sum((0, 1)).nonzero()
+        assert (moved - torch.tensor([12, 6])).abs().max() <= 2
+        return
+    moved = (model(states, forcing) - model(changed, forcing)).abs().sum((0, 1, 2)).nonzero()
+    assert (moved - torch.tensor([12, 6])).abs().max() <= 3

@@ -1,13 +1,19 @@
 """What a call costs, against running it; and that computing again changes nothing but that."""
 
+from unittest import mock
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ocean_emulators.models import chunks
 from ocean_emulators.models.checkpointing import CHECKPOINTING, Checkpointing
 from ocean_emulators.models.cost import Cost, cost_of_call
+from ocean_emulators.models.families import parse_model
+from ocean_emulators.models.perceiver import Attention
 from ocean_emulators.models.samudra import SamudraConfig
+from tests import test_conservative, test_fomo
 from tests.test_samudra import ocean, small
 
 SHAPE = (18, 36)
@@ -74,11 +80,44 @@ def test_what_is_kept_is_all_that_autograd_saves() -> None:
 
 
 def test_the_largest_batch_is_the_last_that_fits() -> None:
-    cost = Cost(1000, 1, 1, 0, 0, kept_bytes=10_000, peak_bytes=16_000)
-    assert cost.window_bytes(3) == 2 * 10_000 + 12_000
-    assert cost.largest_batch(3, cost.weight_bytes + 2 * 32_000) == 2
-    assert cost.largest_batch(3, cost.weight_bytes + 2 * 32_000 - 1) == 1
+    cost = Cost(1000, 1, 1, 0, 0, kept_bytes=10_000, peak_bytes=16_000, peak_bytes_more=11_000)
+    assert cost.training_bytes(3) == cost.weight_bytes + 2 * 10_000 + 12_000
+    assert cost.training_bytes(3, 2) == cost.weight_bytes + 2 * 20_000 + 23_000
+    assert cost.largest_batch(3, cost.training_bytes(3, 2)) == 2
+    assert cost.largest_batch(3, cost.training_bytes(3, 2) - 1) == 1
     assert cost.largest_batch(3, 0) == 0
+
+
+def test_work_in_chunks_adds_less_for_each_window() -> None:
+    sizes = {"latents": 16, "latent_width": 32, "heads": 4, "head_width": 32}
+    config = test_fomo.small(encoder={"type": "perceiver", "width": 8, "depth": 1, **sizes}, checkpointing="layers")
+    cost = cost_of_call(config, [test_fomo.ocean(64, 128)])
+    values = 16 * 3 * 4 * 32 * 8 * 16
+    with mock.patch.object(chunks, "MOST_VALUES", values // 4):
+        chunked = cost_of_call(config, [test_fomo.ocean(64, 128)])
+    assert chunked.peak_bytes < 0.6 * cost.peak_bytes
+    assert chunked.peak_bytes_more < 0.6 * cost.peak_bytes_more
+
+
+def test_attention_is_counted() -> None:
+    """Against the sum over layers of a FOMO, on one grid."""
+    config, grid = test_fomo.small(), test_fomo.ocean(16, 32)
+    model, multiplications = config.build(grid), 0
+
+    def count(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+        nonlocal multiplications
+        if isinstance(layer, nn.Linear):
+            multiplications += out.numel() * layer.in_features
+        elif isinstance(layer, nn.Conv2d):
+            multiplications += out.numel() * layer.weight[0].numel()
+        elif isinstance(layer, Attention):
+            x, context = given[0], given[-1]
+            multiplications += 2 * len(x) * x.shape[1] * context.shape[1] * layer.to_q.out_features
+
+    for module in model.modules():
+        module.register_forward_hook(count)  # type: ignore[arg-type]
+    model(torch.randn(1, 1, 3, 16, 32), torch.randn(1, 2, 1, 16, 32))
+    assert cost_of_call(config, [grid]).forward_flops == 2 * multiplications
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
@@ -100,3 +139,9 @@ def test_computing_again_changes_neither_gradients_nor_what_norms_count(
         assert tensor is not None and torch.equal(tensor, results[1][name]), name
     if norm == "batch":
         assert results[0]["unet.layers.0.convblock.1.num_batches_tracked"] == 2
+
+
+def test_computing_again_saves_memory_in_all_of_a_fomo() -> None:
+    model = parse_model({"type": "fomo", **test_conservative.CONFIG}, "test")
+    costs = [cost_of_call(model.replace(checkpointing=c), [test_fomo.ocean(16, 32)]) for c in CHECKPOINTING]
+    assert costs[0].kept_bytes > 1.5 * costs[1].kept_bytes > 2 * costs[2].kept_bytes

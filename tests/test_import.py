@@ -1,5 +1,6 @@
 """`ocean-emulators import`, and training that begins from given weights."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,43 @@ def test_levels_and_fields_follow_from_the_channels(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("preset")
+def test_weights_are_run_as_they_were_published(project: Path) -> None:
+    (project / "weights").mkdir()
+    released_file(project / "weights/seed1.pt", norm="instance")
+    high_resolution = imported().model
+    assert (high_resolution.precision, high_resolution.checkpointing) == ("bfloat16", "layers")
+    released_file(project / "weights/seed1.pt")
+    assert imported().model.precision == "float32"
+
+
+@pytest.mark.usefixtures("preset")
+def test_an_experiment_that_its_weights_do_not_fit_is_not_made(
+    project: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "weights").mkdir()
+    released_file(project / "weights/seed1.pt")
+    for arguments, message in (
+        (
+            ["data.forcing=[hfds]"],
+            "of the wrong shape: unet.layers.0.skip_module.weight [2, 24, 1, 1] instead of [2, 20",
+        ),
+        (["--levels", "0"], "argument --levels: found 0: expected 1 or more"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            imported(*arguments)
+        assert message in capsys.readouterr().err
+        assert not (project / "params.yaml").exists()
+    imported()
+    tree = yaml.safe_load((project / "params.yaml").read_text())
+    tree["data"]["source"] = os.path.relpath(source)
+    tree["model"]["widths"] = [3, 3]
+    (project / "params.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["check"])
+    assert "these are not the model's weights: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("preset")
 def test_what_is_no_weights_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         (["none.pt"], "error: none.pt: no checkpoint here; give the path of released weights"),
@@ -165,9 +203,7 @@ def test_weights_of_other_channels_are_refused(project: Path, ocean: Ocean) -> N
     content = load_checkpoint(Path("own.pt"))
     content["channels"].reverse()
     save_checkpoint(content, Path("own.pt"))
-    with pytest.raises(
-        UserError, match=r"own.pt was trained on other channels .* order: hfds, tauvo, .* set data.prog"
-    ):
+    with pytest.raises(UserError, match=r"own.pt: trained on other channels .* order: hfds, tauvo, .* set data.prog"):
         trainer_from("own.pt", ocean, project)
 
 

@@ -281,11 +281,50 @@ def test_exported_weights_come_back_bit_for_bit(settings: dict[str, Any], tmp_pa
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        V2 | {"norm": "none"},
+        V2 | {"upsampling": "bilinear"},
+        V1 | {"upsampling": "periodic_bilinear", "dilation": (1, 1)},
+        V2 | {"activation_cap": 6.1},
+    ],
+)
+def test_what_the_tensors_do_not_say_is_handed_out(settings: dict[str, Any], tmp_path: Path) -> None:
+    grid = ocean(9, 4)
+    model, path = small(grid, **settings).eval(), tmp_path / "ours.pt"
+    beside = export(model, path)
+    assert set(beside) == set(settings) - {"expansion", "activation_cap"}
+    again = load(path, grid=grid, **beside)
+    assert again.config == model.config
+    states, forcing = torch.randn(1, 2, 9, N_LAT, N_LON), torch.randn(1, 2, 4, N_LAT, N_LON)
+    with torch.no_grad():
+        assert torch.equal(again.model(states, forcing), model(states, forcing))
+
+
+def test_a_cap_that_is_another_is_refused(tmp_path: Path) -> None:
+    export(small(ocean(9, 4), **V2, activation_cap=0.5), tmp_path / "ours.pt")
+    model = small(ocean(9, 4), **V2)
+    with pytest.raises(UserError, match=r"convblock.2.cap is 0.5 instead of 10 \(model.activation_cap\)"):
+        read_weights(tmp_path / "ours.pt").put_into(model)
+
+
+def test_what_is_given_to_a_loaded_model_is_checked(tmp_path: Path) -> None:
+    export(small(ocean(9, 4), **V2), tmp_path / "ours.pt")
+    model = load(tmp_path / "ours.pt").model
+    with pytest.raises(UserError, match="found 25 channels in: these weights take 26"):
+        model(torch.randn(1, 25, 16, 32))
+    with pytest.raises(UserError, match=r"needs at least .* the grid of 2 × 32 has"):
+        model(torch.randn(1, 26, 2, 32))
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"prediction": "change"}, "model.prediction: change"),
         ({"forcing_times": [-1, 1]}, r"model.forcing_times: \[-1, 1\]"),
-        ({"bathymetry": True}, "7 channels in beside the states"),
+        ({"bathymetry": True}, "not written: the published layout has no place for model.bathymetry: True"),
+        ({"block": "conv"}, "no place for model.block: conv"),
+        ({"output_states": 1}, "no place for model.input_states: 2, model.output_states: 1"),
     ],
 )
 def test_what_the_published_layout_cannot_hold_is_not_exported(

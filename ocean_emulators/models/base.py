@@ -40,12 +40,13 @@ class BaseModelConfig(Config):
     coordinates: bool = False
     """give the network each cell's position on the unit sphere (3 channels)"""
     bathymetry: bool = False
-    """give the network the depth of each cell's column (1 channel)"""
+    """give the network how deep each cell's column is: the share of the predicted channels that are wet in it (1 channel)"""
     precision: Precision = "float32"
-    """arithmetic inside the network; its last layer, states and losses are float32 always"""
+    """arithmetic inside the network; its last layer, states and losses are float32 always (on a GPU, torch multiplies
+    what convolutions of float32 are given in TF32, unless torch.backends.cudnn.allow_tf32 is set to False)"""
     checkpointing: Checkpointing = "none"
-    """what is computed again for back-propagation instead of kept: nothing, all inside each layer of the network, or all
-    inside but the results of convolutions"""
+    """what is computed again for back-propagation instead of kept: nothing, all inside each block of convolutions, or
+    all inside but the results of convolutions; chunks of a Perceiver are computed again always"""
     compile: bool = False
     """let torch.compile make kernels for the U-Net, after a minute or more for each grid; needs a C++ compiler"""
 
@@ -106,6 +107,12 @@ class OceanContext:
         lat, lon = torch.tensor(grid.lat), torch.tensor(grid.lon)
         return cls(n, len(packing.forcing), packing.prognostic_mask.cpu(), lat, lon, scale)
 
+    @classmethod
+    def anywhere(cls, n_prognostic: int, n_forcing: int) -> "OceanContext":
+        """An ocean without land on no grid in particular: its mask spreads to any."""
+        wet = torch.ones(n_prognostic, 1, 1, dtype=torch.bool)
+        return cls(n_prognostic, n_forcing, wet, torch.zeros(1), torch.zeros(1), torch.ones(n_prognostic))
+
     def unit_sphere(self) -> Tensor:
         """Position of each cell on the unit sphere, [3, lat, lon]: continuous across 0°E, unlike longitude."""
         lat, lon = torch.deg2rad(self.lat)[:, None], torch.deg2rad(self.lon)[None, :]
@@ -117,7 +124,7 @@ class OceanContext:
         return torch.stack(xyz).float().to(self.mask.device)
 
     def depth(self) -> Tensor:
-        """Share of the predicted channels that are wet in each cell, [1, lat, lon]: 0 on land, 1 in the deep ocean."""
+        """How deep each column is, as the share of the predicted channels that are wet in it, [1, lat, lon]: 0 on land."""
         return self.mask.float().mean(0, keepdim=True)
 
 
@@ -125,7 +132,7 @@ class GridFields(nn.Module):
     """What a model keeps of a grid that it runs on. It follows from the data, and stays out of checkpoints."""
 
     mask: Tensor
-    """[prognostic channel, lat, lon], 1 in the ocean"""
+    """[prognostic channel, lat, lon], bool, whether there is ocean"""
     static: Tensor
     """[extra input, lat, lon]"""
 
@@ -135,7 +142,7 @@ class GridFields(nn.Module):
         static += [ocean.unit_sphere()] if config.coordinates else []
         static += [ocean.depth()] if config.bathymetry else []
         self.register_buffer("static", torch.cat(static), persistent=False)
-        self.register_buffer("mask", ocean.mask.float(), persistent=False)
+        self.register_buffer("mask", ocean.mask.bool(), persistent=False)
 
 
 class BaseModel(nn.Module):
@@ -180,6 +187,14 @@ class BaseModel(nn.Module):
             shape = (config.positional_channels, *first.grid_shape)
             self.positional_params = nn.Parameter(_POSITIONAL_STD * torch.randn(shape))
 
+    def begin_near_persistence(self, head: nn.Conv2d | nn.Linear) -> None:
+        """Let a model that predicts change begin with little of it; `head` is its last layer."""
+        if self.config.prediction == "change":
+            with torch.no_grad():
+                head.weight.mul_(0.1)
+                if head.bias is not None:
+                    head.bias.zero_()
+
     def channel_of_input(self) -> list[int | None]:
         """For each input of the network, the prognostic channel that is wet where it is; None where that is wherever any is."""
         states = [*range(len(self.change_scale))] * self.config.input_states
@@ -215,4 +230,4 @@ class BaseModel(nn.Module):
         out = torch.unflatten(out, 1, (self.config.output_states, -1))
         if self.config.prediction == "change":
             out = states[:, -1:] + self.change_scale * out
-        return out * grid.mask
+        return torch.where(grid.mask, out, 0.0)  # not a product: what is not finite must not stay on land

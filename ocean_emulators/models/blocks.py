@@ -108,9 +108,10 @@ class ConvNeXtBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[batch, in, lat, lon] -> [batch, out, lat, lon]"""
         if self.training or torch.is_grad_enabled():
-            out: Tensor = self.skip_module(x) + self.convblock(x)
-            return out
-        return self._infer(x).add_(self.skip_module(x))
+            learnt: Tensor = self.skip_module(x) + self.convblock(x)
+            return learnt
+        out, skip = self._infer(x), self.skip_module(x)
+        return out.add_(skip) if out.dtype == skip.dtype else out + skip
 
     def _infer(self, x: Tensor) -> Tensor:
         """The convolutions' branch in less time and memory: batch norms go into the weights, activations are in place."""

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-# Enough to keep a GPU busy; half a GiB for each of the widest layers in float32. On the way back a chunk holds some ten.
-MOST_VALUES = 2**27
+# Enough to keep a GPU busy; 128 MiB for each of the widest layers in float32. On the way back a chunk holds some ten.
+MOST_VALUES = 2**25
 
 
-def in_chunks(function: Callable[..., Tensor], *inputs: Tensor, values: int, most: int = MOST_VALUES) -> Tensor:
+def in_chunks(function: Callable[..., Tensor], *inputs: Tensor, values: int, most: int | None = None) -> Tensor:
     """`function` of tensors [sequence, …], which treats each sequence by itself, computed for some sequences at a time.
 
     Where gradients are wanted and one chunk does not hold all, each is computed again on the way back instead of kept.
@@ -18,9 +18,9 @@ def in_chunks(function: Callable[..., Tensor], *inputs: Tensor, values: int, mos
     Parameters
     ----------
     values: size of the widest layer for one sequence, values
-    most: the same for one chunk
+    most: the same for one chunk, `MOST_VALUES` if not given
     """
-    size = max(1, most // values)
+    size = max(1, (most or MOST_VALUES) // values)
     if len(inputs[0]) <= size:
         return function(*inputs)
     parts = zip(*(x.split(size) for x in inputs), strict=True)

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from ocean_emulators.config import Config
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.blocks import ConvNeXtBlock, GlobeConv, Norm
+from ocean_emulators.models.checkpointing import Checkpointing, run
 from ocean_emulators.models.patches import PerGrid
 from ocean_emulators.models.regridding import Axes, interpolation, overlaps
 
 
-class ConservativeEncoderConfig(Config):
-    type: Literal["conservative"] = "conservative"
-    """kind of encoder"""
+class ScaledBlockConfig(Config):
+    """The block that sees a grid at its own resolution."""
+
     width: int = Field(32, ge=1)
     """channels of what is seen at the grid's own resolution"""
     expansion: int = Field(1, ge=1)
@@ -32,11 +33,21 @@ class ConservativeEncoderConfig(Config):
     norm: Norm = "none"
     """normalisation inside the block: batch, instance or none"""
 
+
+class ConservativeEncoderConfig(ScaledBlockConfig):
+    type: Literal["conservative"] = "conservative"
+    """kind of encoder"""
+
     def build(
-        self, in_channels: int, channel_of_mask: Sequence[int | None], oceans: Sequence[OceanContext], latent: Axes
+        self,
+        in_channels: int,
+        channel_of_mask: Sequence[int | None],
+        oceans: Sequence[OceanContext],
+        latent: Axes,
+        checkpointing: Checkpointing = "none",
     ) -> "ConservativeEncoder":
         """The encoder to a latent grid, with fresh weights; `channel_of_mask` see `ConservativeEncoder`."""
-        return ConservativeEncoder(self, in_channels, channel_of_mask, oceans, latent)
+        return ConservativeEncoder(self, in_channels, channel_of_mask, oceans, latent, checkpointing)
 
 
 class ConservativeEncoder(nn.Module):
@@ -49,10 +60,11 @@ class ConservativeEncoder(nn.Module):
         channel_of_mask: Sequence[int | None],
         oceans: Sequence[OceanContext],
         latent: Axes,
+        checkpointing: Checkpointing,
     ) -> None:
         """`channel_of_mask` [in] is the prognostic channel that is wet where an input is; None where any is."""
         super().__init__()
-        self.block = ScaledBlock(in_channels, config.width, config.expansion, config.norm, oceans, latent)
+        self.block = ScaledBlock(config, in_channels, oceans, latent, checkpointing)
         self.out_channels = in_channels + config.width
         lat, lon = zip(*(overlaps(Axes.of(ocean), latent) for ocean in oceans), strict=True)
         self.lat, self.lon = PerGrid(lat), PerGrid(lon)
@@ -65,7 +77,8 @@ class ConservativeEncoder(nn.Module):
     def forward(self, x: Tensor, resolution: int) -> Tensor:
         """Means over the wet area of each latent cell; zero where there is none."""
         seen = torch.cat([x, self.block(x, resolution)], dim=1)
-        sums = self._sums(seen * self.wet(resolution), self.lat(resolution), self.lon(resolution))
+        with torch.autocast(x.device.type, enabled=False):  # fewer digits would not conserve
+            sums = self._sums(seen.float() * self.wet(resolution), self.lat(resolution), self.lon(resolution))
         means: Tensor = sums / self.wet_area(resolution)
         return means
 
@@ -75,23 +88,23 @@ class ConservativeEncoder(nn.Module):
         return lat @ (x @ lon.T)
 
 
-class ResidualDecoderConfig(Config):
+class ResidualDecoderConfig(ScaledBlockConfig):
     type: Literal["residual"] = "residual"
     """kind of decoder"""
-    width: int = Field(32, ge=1)
-    """channels of what is seen at the grid's own resolution"""
-    expansion: int = Field(1, ge=1)
-    """channels inside the block / channels entering it"""
-    norm: Norm = "none"
-    """normalisation inside the block: batch, instance or none"""
     head_kernel: Literal[1, 3] = 3
     """size of the last convolution, cells"""
 
     def build(
-        self, in_channels: int, latent_channels: int, out_channels: int, oceans: Sequence[OceanContext], latent: Axes
+        self,
+        in_channels: int,
+        latent_channels: int,
+        out_channels: int,
+        oceans: Sequence[OceanContext],
+        latent: Axes,
+        checkpointing: Checkpointing = "none",
     ) -> "ResidualDecoder":
         """The decoder from a latent grid, with fresh weights."""
-        return ResidualDecoder(self, in_channels, latent_channels, out_channels, oceans, latent)
+        return ResidualDecoder(self, in_channels, latent_channels, out_channels, oceans, latent, checkpointing)
 
 
 class ResidualDecoder(nn.Module):
@@ -105,14 +118,13 @@ class ResidualDecoder(nn.Module):
         out_channels: int,
         oceans: Sequence[OceanContext],
         latent: Axes,
+        checkpointing: Checkpointing,
     ) -> None:
         super().__init__()
         lat, lon = zip(*(interpolation(latent, Axes.of(ocean)) for ocean in oceans), strict=True)
         self.lat, self.lon = PerGrid(lat), PerGrid(lon)
         self.narrow = nn.Conv2d(latent_channels, config.width, kernel_size=1)
-        self.block = ScaledBlock(
-            config.width + in_channels, config.width, config.expansion, config.norm, oceans, latent
-        )
+        self.block = ScaledBlock(config, config.width + in_channels, oceans, latent, checkpointing)
         self.head = GlobeConv(config.width, out_channels, config.head_kernel)
 
     def forward(self, latent: Tensor, x: Tensor, resolution: int) -> Tensor:
@@ -134,24 +146,24 @@ class ScaledBlock(nn.Module):
 
     def __init__(
         self,
+        config: ScaledBlockConfig,
         in_channels: int,
-        out_channels: int,
-        expansion: int,
-        norm: Norm,
         oceans: Sequence[OceanContext],
         latent: Axes,
+        checkpointing: Checkpointing,
     ) -> None:
         super().__init__()
-        self.block = ConvNeXtBlock(in_channels, out_channels, 1, 3, expansion, norm)
+        self.checkpointing = checkpointing
+        self.block = ConvNeXtBlock(in_channels, config.width, 1, 3, config.expansion, config.norm)
         self.size = PerGrid(np.log(Axes.of(ocean).cell / latent.cell) for ocean in oceans)
-        self.modulation = nn.Linear(2, 2 * out_channels)
+        self.modulation = nn.Linear(2, 2 * config.width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, resolution: int) -> Tensor:
         """[batch, in, lat, lon] -> [batch, out, lat, lon]"""
         scale, shift = self.modulation(self.size(resolution))[:, None, None].chunk(2)
-        out: Tensor = self.block(x) * (1 + scale) + shift
+        out: Tensor = run(self.block, x, self.checkpointing) * (1 + scale) + shift
         return out
 
 

@@ -1,20 +1,24 @@
 """What a call of a model costs: found by running it on tensors that have shapes and no values."""
 
 import weakref
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from ocean_emulators.models.base import BaseModelConfig, OceanContext
+from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
 
 _FLOAT = 4
+_MOST_WINDOWS = 10**9
 
 
 @dataclass(frozen=True)
@@ -33,20 +37,23 @@ class Cost:
     """what a call leaves in memory for back-propagation"""
     peak_bytes: int
     """the most that a forward and a backward pass hold at a time, gradients included, beside parameters and inputs"""
+    peak_bytes_more: int
+    """what each further window of a batch adds to that: less, where work is done in chunks"""
 
     @property
     def weight_bytes(self) -> int:
         """What training holds for the weights: themselves, gradients, Adam's two averages and the moving average."""
         return 5 * _FLOAT * self.n_parameters
 
-    def window_bytes(self, calls: int) -> int:
-        """The most that a window of several calls, all back-propagated, adds to that."""
-        gradients = _FLOAT * self.n_parameters
-        return (calls - 1) * self.kept_bytes + max(self.peak_bytes - gradients, self.kept_bytes)
+    def training_bytes(self, calls: int, batch: int = 1) -> int:
+        """The most that training on a batch of windows holds, with several calls, all back-propagated."""
+        gradients, kept = _FLOAT * self.n_parameters, batch * self.kept_bytes
+        peak = self.peak_bytes + (batch - 1) * self.peak_bytes_more - gradients
+        return self.weight_bytes + (calls - 1) * kept + max(peak, kept)
 
     def largest_batch(self, calls: int, memory_bytes: float) -> int:
         """How many windows fit into so much memory."""
-        return max(0, int((memory_bytes - self.weight_bytes) // self.window_bytes(calls)))
+        return bisect_left(range(1, _MOST_WINDOWS), True, key=lambda n: self.training_bytes(calls, n) > memory_bytes)
 
 
 @torch.enable_grad()
@@ -56,24 +63,43 @@ def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolu
         model = config.replace(compile=False).build(*oceans).train()
     with FakeTensorMode():
         _pretend(model)
-        parameters, ocean = list(model.parameters()), oceans[resolution]
-        states = torch.empty(1, config.input_states, ocean.n_prognostic, *ocean.grid_shape)
-        forcing = torch.empty(1, len(config.forcing_times), ocean.n_forcing, *ocean.grid_shape)
-        with FlopCounterMode(display=False) as flops, _Memory() as memory:
-            out = model(states, forcing, resolution)
-            forward, kept = flops.get_total_flops(), memory.held
-            gradients = torch.autograd.grad(out.sum(), parameters)
-            total = flops.get_total_flops()
-        del gradients
+        call = partial(_call, model, config, oceans[resolution], resolution)
+        # The counter knows attention as matrix products alone. It keeps what it sees, so memory is looked at without it.
+        with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
+            forward, total = call(1, flops.get_total_flops)
+        with _Memory() as one:
+            kept, _ = call(1, lambda: one.held)
+        with _Memory() as two:
+            call(2, lambda: two.held)
     return Cost(
-        n_parameters=sum(p.numel() for p in parameters),
+        n_parameters=sum(p.numel() for p in model.parameters()),
         in_channels=model.in_channels,
         out_channels=model.out_channels,
         forward_flops=forward,
         training_flops=total,
         kept_bytes=kept,
-        peak_bytes=memory.peak,
+        peak_bytes=one.peak,
+        peak_bytes_more=two.peak - one.peak,
     )
+
+
+def _call(
+    model: BaseModel,
+    config: BaseModelConfig,
+    ocean: OceanContext,
+    resolution: int,
+    batch: int,
+    read: Callable[[], int],
+) -> tuple[int, int]:
+    """A forward and a backward pass; what `read` says after each."""
+    states = torch.empty(batch, config.input_states, ocean.n_prognostic, *ocean.grid_shape)
+    forcing = torch.empty(batch, len(config.forcing_times), ocean.n_forcing, *ocean.grid_shape)
+    out = model(states, forcing, resolution)
+    after_forward = read()
+    gradients = torch.autograd.grad(out.sum(), list(model.parameters()))
+    after_backward = read()
+    del gradients
+    return after_forward, after_backward
 
 
 def _pretend(model: nn.Module) -> None:

@@ -24,7 +24,7 @@ from ocean_emulators.models.conservative import (
     ResidualDecoder,
     ResidualDecoderConfig,
 )
-from ocean_emulators.models.patches import cut
+from ocean_emulators.models.patches import PatchedGrid, cut
 from ocean_emulators.models.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
 from ocean_emulators.models.perceiver_encoder import PerceiverEncoder, PerceiverEncoderConfig
 from ocean_emulators.models.regridding import Axes
@@ -110,32 +110,31 @@ class Fomo(BaseModel):
 
     def __init__(self, config: FomoConfig, *oceans: OceanContext) -> None:
         super().__init__(config, *oceans)
-        latent = Axes.of(oceans[0]).latent(config.patch_extent)
-        self.encoder = self._build_encoder(config.encoder, oceans, latent)
+        axes, perceivers = Axes.of(oceans[0]), [p for p in (config.encoder, config.decoder) if p.type == "perceiver"]
+        # A Perceiver reads whole cells: its patches divide every grid. Others need not.
+        patched = cut(oceans, config.patch_extent) if perceivers else []
+        latent = axes.joined(patched[0].patch) if patched else axes.latent(config.patch_extent)
+        self.encoder = self._build_encoder(config.encoder, oceans, patched, latent)
         self.processor = config.processor.build(self.encoder.out_channels, latent.shape, config.checkpointing)
-        self.decoder = self._build_decoder(config.decoder, oceans, latent)
+        self.decoder = self._build_decoder(config.decoder, oceans, patched, latent)
         if config.compile:
             self.processor.compile(dynamic=False)
-        if config.prediction == "change":  # begin near persistence
-            with torch.no_grad():
-                for parameter, factor in ((self.decoder.head.weight, 0.1), (self.decoder.head.bias, 0.0)):
-                    assert parameter is not None
-                    parameter.mul_(factor)
+        self.begin_near_persistence(self.decoder.head)
 
     def _build_encoder(
-        self, config: EncoderConfig, oceans: Sequence[OceanContext], latent: Axes
+        self, config: EncoderConfig, oceans: Sequence[OceanContext], patched: Sequence[PatchedGrid], latent: Axes
     ) -> PerceiverEncoder | ConservativeEncoder:
         if isinstance(config, PerceiverEncoderConfig):
-            return config.build(self.in_channels, cut(oceans, self.config.patch_extent))
-        return config.build(self.in_channels, self.channel_of_input(), oceans, latent)
+            return config.build(self.in_channels, patched)
+        return config.build(self.in_channels, self.channel_of_input(), oceans, latent, self.config.checkpointing)
 
     def _build_decoder(
-        self, config: DecoderConfig, oceans: Sequence[OceanContext], latent: Axes
+        self, config: DecoderConfig, oceans: Sequence[OceanContext], patched: Sequence[PatchedGrid], latent: Axes
     ) -> PerceiverDecoder | ResidualDecoder:
         width = self.config.processor.widths[0]
         if isinstance(config, PerceiverDecoderConfig):
-            return config.build(width, self.out_channels, cut(oceans, self.config.patch_extent))
-        return config.build(self.in_channels, width, self.out_channels, oceans, latent)
+            return config.build(width, self.out_channels, patched)
+        return config.build(self.in_channels, width, self.out_channels, oceans, latent, self.config.checkpointing)
 
     def network(self, x: Tensor, resolution: int = 0) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid that it was built for"""

@@ -14,7 +14,6 @@ import torch
 
 from ocean_emulators.config import parse
 from ocean_emulators.errors import UserError
-from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import SamudraConfig
 from ocean_emulators.models.weights import Weights, listing
 from ocean_emulators.ocean.fields import FIELDS, channels
@@ -52,12 +51,6 @@ class Layout:
     def n_prognostic(self) -> int:
         """Channels of one state."""
         return len(channels(self.prognostic, self.levels))
-
-    def anywhere(self) -> OceanContext:
-        """An ocean without land on no grid in particular: its mask spreads to any."""
-        n = self.n_prognostic
-        wet = torch.ones(n, 1, 1, dtype=torch.bool)
-        return OceanContext(n, len(self.forcing), wet, torch.zeros(1), torch.zeros(1), torch.ones(n))
 
 
 def read_layout(weights: Weights, levels: Sequence[int] | None = None, **settings: Any) -> Layout:
@@ -153,7 +146,12 @@ def _count_poolings(weights: Weights) -> int:
 
 
 def _activation_cap(weights: Weights) -> float:
-    caps = {float(tensor) for name, tensor in weights.tensors.items() if name.endswith(".cap") and tensor.numel() == 1}
+    # Seven digits: a number that went through float32 comes back as it was written.
+    caps = {
+        float(f"{float(tensor):.7g}")
+        for name, tensor in weights.tensors.items()
+        if name.endswith(".cap") and tensor.numel() == 1
+    }
     if len(caps) > 1:
         raise UserError(
             f"{weights.path}: the blocks cap their activations at {sorted(caps)}: expected one number for all"

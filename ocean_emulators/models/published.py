@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +17,12 @@ from ocean_emulators.models.samudra import Samudra, SamudraConfig
 from ocean_emulators.models.weights import Weights, read_weights
 from ocean_emulators.ocean.fields import channels
 
-_UNSAID = ("upsampling", "dilation", "norm", "precision", "checkpointing", "compile")
-"""What the tensors don't say of a configuration."""
+_UNSAID = ("upsampling", "dilation", "norm")
+"""What the tensors don't say of a network."""
+_RUN = ("precision", "checkpointing", "compile")
+"""How a network is computed, whatever it is."""
+_NEVER = {"block": "convnext", "coordinates": False, "bathymetry": False, "positional_channels": 0}
+"""What all that was published has in common and the tensors' layout takes for granted."""
 
 
 class PublishedSamudra(Samudra):
@@ -28,10 +33,19 @@ class PublishedSamudra(Samudra):
 
         Channels of the input are [time, channel] of the given states, then of the forcing, oldest first; those of the output
         the same of the predicted states, zero on land. All normalised.
+
+        Raises
+        ------
+        UserError
+            For another number of channels, or a grid that is too small.
         """
         stacked = states if forcing is None else torch.cat([states.flatten(1, 2), forcing.flatten(1, 2)], dim=1)
+        if stacked.shape[1] != self.in_channels:
+            raise UserError(f"found {stacked.shape[1]} channels in: these weights take {self.in_channels}")
+        assert isinstance(self.config, SamudraConfig)
+        self.config.check_grid((stacked.shape[2], stacked.shape[3]))
         out = torch.unflatten(self.network(stacked, resolution), 1, (self.config.output_states, -1))
-        out = out * self.grid(resolution).mask
+        out = torch.where(self.grid(resolution).mask, out, 0.0)
         return out.flatten(1, 2) if forcing is None else out
 
 
@@ -88,11 +102,11 @@ def load(
     dilation: tuple[int, ...] | None = None,
     norm: Norm | None = None,
 ) -> PublishedModel:
-    """Read a released checkpoint into a model. No code in the file is run.
+    """Read a released checkpoint into a model that computes in float32. No code in the file is run.
 
     Parameters
     ----------
-    grid: the ocean that it is to run on; without one, the model has no land and runs on any grid
+    grid: the ocean that it is to run on; without one, the model has no land, and runs on any grid that is large enough
     averaged: take the moving average of the parameters where the file holds one
     levels: of the fields that have them; without, as many from the surface as the number of channels makes
     upsampling, dilation, norm: what the tensors do not say; without, what was published with such tensors
@@ -109,13 +123,18 @@ def load(
     if grid is not None:
         _require_channels(layout, grid, weights)
         layout.config.check_grid(grid.grid_shape)
-    model = PublishedSamudra(layout.config, grid or layout.anywhere())
+    model = PublishedSamudra(layout.config, grid or OceanContext.anywhere(layout.n_prognostic, len(layout.forcing)))
     weights.put_into(model)
     return PublishedModel(model.eval(), layout)
 
 
-def export(model: Samudra, path: Path | str) -> None:
+def export(model: Samudra, path: Path | str) -> dict[str, Any]:
     """Write a model's weights as the published code reads them; `load` gives them back bit for bit.
+
+    Returns
+    -------
+    What `load` must be given beside the path to make the same network of them: empty for what was published, else those of
+    upsampling, dilation and norm that are others.
 
     Raises
     ------
@@ -126,12 +145,20 @@ def export(model: Samudra, path: Path | str) -> None:
     config = model.config
     assert isinstance(config, SamudraConfig)
     ours = config.replace(widths=config.channels, width=None).dump()
-    unsaid = {name: ours[name] for name in _UNSAID}
-    read = read_layout(weights, **unsaid).config.dump()
-    foreign = [f"model.{name}: {value}" for name, value in ours.items() if value != read[name]]
-    if foreign:
-        raise UserError(f"{path}: the published layout has no place for {', '.join(foreign)}")
+    if config.input_states != config.output_states:
+        _refuse(path, ours, ["input_states", "output_states"])
+    _refuse(path, ours, [name for name, value in _NEVER.items() if ours[name] != value])
+    supposed = read_layout(weights).config.dump()
+    read = supposed | {name: ours[name] for name in (*_UNSAID, *_RUN)}
+    _refuse(path, ours, [name for name, value in ours.items() if value != read[name]])
     save_checkpoint({"model": weights.tensors}, weights.path)
+    return {name: ours[name] for name in _UNSAID if ours[name] != supposed[name]}
+
+
+def _refuse(path: Path | str, config: dict[str, Any], foreign: Sequence[str]) -> None:
+    if foreign:
+        settings = ", ".join(f"model.{name}: {config[name]}" for name in foreign)
+        raise UserError(f"{path}: not written: the published layout has no place for {settings}")
 
 
 def _require_channels(layout: Layout, grid: OceanContext, weights: Weights) -> None:

@@ -18,7 +18,7 @@ class Axes:
     lat: np.ndarray
     """[lat + 1], from south to north"""
     lon: np.ndarray
-    """[lon + 1], over 360"""
+    """[lon + 1], over 360, from one in [0, 360)"""
 
     @classmethod
     def of(cls, ocean: OceanContext) -> "Axes":
@@ -28,7 +28,7 @@ class Axes:
         ends = (3 * lat[0] - lat[1]) / 2, (3 * lat[-1] - lat[-2]) / 2
         edges = np.clip(np.concatenate([ends[:1], middle, ends[1:]]), -90, 90)
         n_lon = len(ocean.lon)
-        west = float(ocean.lon.numpy()[0]) - 180 / n_lon
+        west = (float(ocean.lon.numpy()[0]) - 180 / n_lon) % 360
         return cls(edges, west + np.arange(n_lon + 1) * 360 / n_lon)
 
     def latent(self, extent: tuple[float, float]) -> "Axes":
@@ -39,6 +39,10 @@ class Axes:
         south, north = self.lat[0], self.lat[-1]
         n_lat, n_lon = max(1, round((north - south) / extent[0])), max(1, round(360 / extent[1]))
         return Axes(np.linspace(south, north, n_lat + 1), np.linspace(0, 360, n_lon + 1))
+
+    def joined(self, patch: tuple[int, int]) -> "Axes":
+        """Of the grid whose cells are patches of so many cells (lat, lon), which divide this one."""
+        return Axes(self.lat[:: patch[0]], self.lon[:: patch[1]])
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -102,10 +102,7 @@ class Samudra(BaseModel):
         if config.compile:
             self.unet.compile(dynamic=False)
         self.decoder = GlobeConv(config.channels[0], self.out_channels, config.head_kernel)
-        if config.prediction == "change":  # begin near persistence
-            with torch.no_grad():
-                self.decoder.weight.mul_(0.1)
-                self.decoder.bias.zero_()  # type: ignore[union-attr]
+        self.begin_near_persistence(self.decoder)
 
     def network(self, x: Tensor, resolution: int = 0) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid"""

@@ -6,11 +6,12 @@ parameters that may lie beside them under their names without dots.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor, nn
 
 from ocean_emulators.checkpoints import load_checkpoint
@@ -38,12 +39,37 @@ class Weights:
         Raises
         ------
         UserError
-            Naming the tensors that are missing, left over, or of another shape than the model's.
+            Naming the tensors that are missing, left over, or of another shape than the model's, or the cap of its
+            activations that is another.
         """
-        differences = compare(self.tensors, model.state_dict())
-        if differences:
-            raise UserError(f"{self.path}: these are not the model's weights: {'; '.join(differences)}")
+        self.require_fit(model)
         model.load_state_dict(self.tensors)
+
+    def require_fit(self, model: nn.Module) -> None:
+        """Raise what `put_into` would. Of a model on the meta device, which holds no numbers, caps are not looked at."""
+        expected = model.state_dict()
+        differences = (
+            compare(self.tensors, expected)
+            or [
+                f"{name} is {float(self.tensors[name]):.7g} instead of {float(tensor):.7g} (model.activation_cap)"
+                for name, tensor in expected.items()
+                if name.endswith(".cap")
+                and not (tensor.is_meta or torch.allclose(self.tensors[name].to(tensor), tensor))
+            ][:1]
+        )
+        if differences:
+            raise UserError(
+                f"{self.path}: these are not the model's weights: {'; '.join(differences)}; set model and data to what "
+                "they were trained with"
+            )
+
+    def require_channels(self, channels: Sequence[str]) -> None:
+        """Raise a UserError if they were trained on other channels than these, where the file says so."""
+        if self.channels not in (None, tuple(channels)):
+            raise UserError(
+                f"{self.path}: trained on other channels than the data's, or in another order: "
+                f"{', '.join(self.channels or ())}; set data.prognostic, data.forcing and data.levels to match them"
+            )
 
 
 def read_weights(path: Path | str, averaged: bool = True) -> Weights:

@@ -15,7 +15,6 @@ from ocean_emulators.checkpoints import save_checkpoint
 from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.rows import Rows
 from ocean_emulators.datasets.train_data import TrainData, Windows
-from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, count_windows, load_experiment
 from ocean_emulators.losses import MaskedLoss
 from ocean_emulators.models.base import OceanContext
@@ -97,12 +96,7 @@ def build_trainer(
 
 def _begin_from(initial: InitialWeights, model: nn.Module, ocean: Ocean) -> None:
     weights = read_weights(initial.find(project_root()), initial.averaged)
-    channels = tuple(c.name for c in ocean.store.channels)
-    if weights.channels not in (None, channels):
-        raise UserError(
-            f"train.initial_weights: {initial.path} was trained on other channels than the data's, or in another order: "
-            f"{', '.join(weights.channels or ())}; set data.prognostic, data.forcing and data.levels to match them"
-        )
+    weights.require_channels([c.name for c in ocean.store.channels])
     weights.put_into(model)
 
 

@@ -95,17 +95,17 @@ TRAINING = """
 import json, sys
 from pathlib import Path
 import torch
-from ocean_emulators.config import parse
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.cost import cost_of_call
-from ocean_emulators.models.samudra import SamudraConfig
+from ocean_emulators.models.families import parse_model
 
 def status(key):
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
     return 1024 * int(line.split()[1])
 
-config, calls, shape = parse(SamudraConfig, json.loads(sys.argv[1]), "child"), 3, (120, 240)
-ocean = OceanContext(20, 3, torch.ones(20, *shape, dtype=torch.bool), torch.ones(120), torch.ones(240), torch.ones(20))
+config, calls, shape = parse_model(json.loads(sys.argv[1]), "child"), int(sys.argv[2]), (120, 240)
+lat, lon = 1.5 * torch.arange(120) - 89.25, 1.5 * torch.arange(240)
+ocean = OceanContext(20, 3, torch.ones(20, *shape, dtype=torch.bool), lat, lon, torch.ones(20))
 cost = cost_of_call(config, [ocean])
 model, state, forcing = config.build(ocean).train(), torch.randn(1, 1, 20, *shape), torch.randn(1, 2, 3, *shape)
 before = status("VmRSS")
@@ -115,16 +115,40 @@ for _ in range(calls):
     state = model(state, forcing)
     loss = loss + state.square().mean()
 loss.backward()
-weights = cost.weight_bytes - 4 * 4 * cost.n_parameters  # gradients: the rest was there, or is the optimiser's
-print(json.dumps([weights + cost.window_bytes(calls), status("VmHWM") - before]))
+there = cost.weight_bytes - 4 * cost.n_parameters  # all but gradients: was there before, or is the optimiser's
+print(json.dumps([cost.training_bytes(calls) - there, status("VmHWM") - before]))
 """
+SAMUDRA = {"type": "samudra", "widths": [64, 80], "dilation": [1, 2], "expansion": 2}
+DEEP = {"type": "samudra", "widths": [48, 60, 72, 96], "dilation": [1, 2, 4, 8], "expansion": 2}
+FOMO = {
+    "type": "fomo",
+    "patch_extent": [6, 6],
+    "processor": {"widths": [64, 80], "dilation": [1, 2], "expansion": 2, "norm": "none"},
+    "encoder": {"type": "conservative"},
+    "decoder": {"type": "residual"},
+}
+LATENTS = {"type": "perceiver", "latents": 128, "latent_width": 32, "heads": 2, "head_width": 32}
+PERCEIVERS = {"encoder": {**LATENTS, "width": 64}, "decoder": {**LATENTS, "query_width": 32, "window": 6}}
+"""The encoder's work is done in two chunks."""
 
 
-@pytest.mark.parametrize("checkpointing", ["none", "convolutions", "layers"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_training_takes_the_memory_that_was_said(precision: str, checkpointing: str) -> None:
-    config = {"widths": [64, 80], "dilation": [1, 2], "expansion": 2, "precision": precision}
-    arguments = [sys.executable, "-c", TRAINING, json.dumps({**config, "checkpointing": checkpointing})]
+@pytest.mark.parametrize(
+    ("model", "calls"),
+    [
+        *(
+            ({**SAMUDRA, "precision": precision, "checkpointing": checkpointing}, 3)
+            for precision in ("float32", "bfloat16")
+            for checkpointing in ("none", "convolutions", "layers")
+        ),
+        ({**DEEP, "checkpointing": "layers"}, 1),
+        ({**DEEP, "checkpointing": "layers"}, 4),
+        (FOMO, 1),
+        ({**FOMO, "checkpointing": "layers"}, 2),
+        ({**FOMO, **PERCEIVERS}, 1),
+    ],
+)
+def test_training_takes_the_memory_that_was_said(model: dict[str, object], calls: int) -> None:
+    arguments = [sys.executable, "-c", TRAINING, json.dumps(model), str(calls)]
     # Memory that tensors gave back goes back to the system, so that what is measured is what they hold.
     done = subprocess.run(
         arguments,
@@ -135,4 +159,5 @@ def test_training_takes_the_memory_that_was_said(precision: str, checkpointing: 
         check=True,
     )
     said, measured = json.loads(done.stdout)
+    print(model, calls, f"said {said / GIB:.3f} GiB, measured {measured / GIB:.3f} GiB: {said / measured:.2f}")
     assert said == pytest.approx(measured, rel=0.2)
