@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,20 @@ class Project:
         """All MLflow runs, newest first."""
         client = self.client()
         return client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+    def work_off_queue(self, seconds: float = 400) -> str:
+        """Run what DVC has queued, two at a time; the last `dvc queue status`, when nothing waits or runs any more.
+
+        `dvc exp run --run-all` would wait for the workers to end as well, which now and then one does not.
+        """
+        self.run("dvc", "queue", "start", "--jobs", "2")
+        deadline = time.monotonic() + seconds
+        while True:
+            status = self.run("dvc", "queue", "status")
+            if "Queued" not in status and "Running" not in status:
+                return status
+            assert time.monotonic() < deadline, status
+            time.sleep(2)
 
     def copy(self, root: Path) -> "Project":
         """The same project elsewhere, with its cache but without its MLflow runs."""

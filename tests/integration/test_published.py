@@ -101,7 +101,7 @@ def test_the_predictions_are_those_of_the_published_model(imported: Project) -> 
     source = tiny.dataset()
     names = published.channels_out[:9]
     masks = [source[f"mask_{name[-1] if name[-1].isdigit() else 0}"].values for name, _ in names]
-    land = torch.tensor(np.stack(masks)).float()
+    land = torch.tensor(np.stack(masks))
     published.model.grid(0).mask = land
     expected = predict(published, imported)
     predictions = xr.open_zarr(imported.root / "outputs/evaluation/predictions.zarr")

@@ -11,22 +11,10 @@ import pytest
 from tests.integration.conftest import ENVIRONMENT, Project, stages_run
 
 
-def wait_for_queue(project: Project, seconds: float = 300) -> str:
-    """The last `dvc queue status`, when nothing waits or runs any more."""
-    deadline = time.monotonic() + seconds
-    while True:
-        status = project.run("dvc", "queue", "status")
-        if "Queued" not in status and "Running" not in status:
-            return status
-        assert time.monotonic() < deadline, status
-        time.sleep(2)
-
-
 def test_two_experiments_of_the_queue_at_once_share_one_store(project: Project) -> None:
     for seed in ("5", "6"):
         project.run("dvc", "exp", "run", "--queue", "-S", f"train.seed={seed}", "-S", "train.epochs=1")
-    project.run("dvc", "queue", "start", "--jobs", "2")
-    assert wait_for_queue(project).count("Success") == 2
+    assert project.work_off_queue().count("Success") == 2
     runs = project.runs()
     assert sorted(run.data.params["train.seed"] for run in runs) == ["5", "6"]
     assert {run.info.status for run in runs} == {"FINISHED"}
