@@ -149,19 +149,24 @@ def measure_training(shape: tuple[int, int], n: int) -> list[Result]:
     ]
 
 
+def forward(model: Samudra | Plain, x: Tensor) -> Tensor:
+    """What a network makes of its stacked input."""
+    out: Tensor = model.network(x) if isinstance(model, Samudra) else model(x)
+    return out
+
+
 def train(model: Samudra | Plain, x: Tensor) -> None:
     """A forward and a backward pass."""
-    network = model.network if isinstance(model, Samudra) else model
-    network(x).square().mean().backward()
+    forward(model, x).square().mean().backward()
     model.zero_grad()
 
 
 def measure_memory(shape: tuple[int, int]) -> list[Result]:
     """Peaks of a call, each in a process of its own."""
-    forward, plain_forward = (peak_alone(shape, who, False) for who in ("none", "plain"))
+    inferred, plain_inferred = (peak_alone(shape, who, False) for who in ("none", "plain"))
     kept, again, plain = (peak_alone(shape, who, True) for who in ("none", "convolutions", "plain"))
     return [
-        Result("forward: peak memory / plain torch", forward / plain_forward, 1.0),
+        Result("forward: peak memory / plain torch", inferred / plain_inferred, 1.0),
         Result("forward and backward: peak memory / plain torch", kept / plain, 1.0),
         Result("forward and backward, convolutions kept: peak memory / plain torch", again / plain, 0.75),
     ]
@@ -180,7 +185,7 @@ def peak_bytes(shape: tuple[int, int], who: str, training: bool) -> int:
             train(network, x)
         else:
             with torch.no_grad():
-                network.network(x) if isinstance(network, Samudra) else network(x)
+                forward(network, x)
 
     call()
     before = _status("VmRSS")

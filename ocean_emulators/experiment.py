@@ -63,11 +63,10 @@ class Experiment(Config):
                 f"evaluation.coarsen: found {self.evaluation.coarsen}, which is not among data.coarsen, {list(prepared)}; "
                 "add it there, or choose one of those"
             )
-        used = dict.fromkeys([*self.trained, self.evaluated])
-        if self.model.positional_channels and len(used) > 1:
+        if self.model.positional_channels and len(self.used) > 1:
             raise ValueError(
                 f"model.positional_channels: {self.model.positional_channels} inputs are learned for the cells of one grid, "
-                f"but resolutions {list(used)} are used (train.passes, evaluation.coarsen); use 0, and coordinates: true "
+                f"but resolutions {list(self.used)} are used (train.passes, evaluation.coarsen); use 0, and coordinates: true "
                 "instead"
             )
         return self
@@ -82,6 +81,11 @@ class Experiment(Config):
     def evaluated(self) -> int:
         """Factor of the resolution that is rolled out."""
         return self.evaluation.coarsen or self.data.coarsen[0]
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Factors of the resolutions that are trained on or rolled out, those trained on first."""
+        return tuple(dict.fromkeys([*self.trained, self.evaluated]))
 
     def sections(self, *names: str) -> dict[str, object]:
         """Some sections as plain data: what a stage's result may depend on."""
@@ -148,8 +152,7 @@ def make_plan(experiment: Experiment, variants: bool = False, weights: Weights |
     time = dataset["time"].values
     times, windows = times_of_periods(experiment, time), count_windows(experiment, time)
     prognostic, forcing = experiment.data.prognostic_channels, experiment.data.forcing_channels
-    used = dict.fromkeys([*experiment.trained, experiment.evaluated])
-    oceans = [_context(len(prognostic), len(forcing), prepared[factor].grid) for factor in used]
+    oceans = [_context(len(prognostic), len(forcing), prepared[factor].grid) for factor in experiment.used]
     if weights:
         weights.require_channels([channel.name for channel in prognostic + forcing])
         with torch.device("meta"):

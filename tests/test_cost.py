@@ -1,5 +1,7 @@
 """What a call costs, against running it; and that computing again changes nothing but that."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest import mock
 
 import pytest
@@ -22,6 +24,22 @@ SHAPE = (18, 36)
 def inputs(config: SamudraConfig) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(2, n, c, *SHAPE, generator=generator) for n, c in ((config.input_states, 3), (2, 1)))  # type: ignore[return-value]
+
+
+@contextmanager
+def saved_for_backward(model: nn.Module) -> Iterator[dict[int, int]]:
+    """Bytes of each storage but the model's own that autograd saves meanwhile, by its address."""
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    saved: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield saved
 
 
 @pytest.mark.parametrize("checkpointing", CHECKPOINTING)
@@ -63,16 +81,7 @@ def test_what_is_kept_is_all_that_autograd_saves() -> None:
     """Against the tensors that autograd itself hands out, by the storages that they share."""
     config = small(norm="batch")
     model, (states, forcing) = config.build(ocean(3, 1, *SHAPE)).train(), inputs(config)
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    saved: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with saved_for_backward(model) as saved:
         out = model(states[:1], forcing[:1])
     saved[out.untyped_storage().data_ptr()] = out.nbytes
     cost = cost_of_call(config, [ocean(3, 1, *SHAPE)])

@@ -31,9 +31,8 @@ def run(layer: nn.Module, x: Tensor, mode: Checkpointing) -> Tensor:
     kept = partial(create_selective_checkpoint_contexts, _KEPT) if mode == "convolutions" else None
     if not torch.compiler.is_compiling():  # what is compiled counts once by itself
         kept = partial(_marked, kept or noop_context_fn)
-    given: dict[str, Any] = (
-        {"context_fn": kept} if kept else {}
-    )  # the compiler takes no other function that keeps nothing
+    # The compiler takes no function that keeps nothing but the one that it is given by default.
+    given: dict[str, Any] = {"context_fn": kept} if kept else {}
     again: Tensor = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False, **given)
     return again
 

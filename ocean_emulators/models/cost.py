@@ -63,7 +63,7 @@ def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolu
         model = config.replace(compile=False).build(*oceans).train()
     with FakeTensorMode():
         _pretend(model)
-        call = partial(_call, model, config, oceans[resolution], resolution)
+        call = partial(_call, model, oceans[resolution], resolution)
         # The counter knows attention as matrix products alone. It keeps what it sees, so memory is looked at without it.
         with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
             forward, total = call(1, flops.get_total_flops)
@@ -84,14 +84,10 @@ def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolu
 
 
 def _call(
-    model: BaseModel,
-    config: BaseModelConfig,
-    ocean: OceanContext,
-    resolution: int,
-    batch: int,
-    read: Callable[[], int],
+    model: BaseModel, ocean: OceanContext, resolution: int, batch: int, read: Callable[[], int]
 ) -> tuple[int, int]:
     """A forward and a backward pass; what `read` says after each."""
+    config = model.config
     states = torch.empty(batch, config.input_states, ocean.n_prognostic, *ocean.grid_shape)
     forcing = torch.empty(batch, len(config.forcing_times), ocean.n_forcing, *ocean.grid_shape)
     out = model(states, forcing, resolution)

@@ -110,9 +110,9 @@ class Fomo(BaseModel):
 
     def __init__(self, config: FomoConfig, *oceans: OceanContext) -> None:
         super().__init__(config, *oceans)
-        axes, perceivers = Axes.of(oceans[0]), [p for p in (config.encoder, config.decoder) if p.type == "perceiver"]
+        axes, kinds = Axes.of(oceans[0]), (config.encoder.type, config.decoder.type)
         # A Perceiver reads whole cells: its patches divide every grid. Others need not.
-        patched = cut(oceans, config.patch_extent) if perceivers else []
+        patched = cut(oceans, config.patch_extent) if "perceiver" in kinds else []
         latent = axes.joined(patched[0].patch) if patched else axes.latent(config.patch_extent)
         self.encoder = self._build_encoder(config.encoder, oceans, patched, latent)
         self.processor = config.processor.build(self.encoder.out_channels, latent.shape, config.checkpointing)

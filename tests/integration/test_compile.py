@@ -11,6 +11,7 @@ from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.checkpointing import Checkpointing
 from ocean_emulators.models.cost import cost_of_call
 from tests import test_fomo, test_samudra
+from tests.test_cost import saved_for_backward
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"),
@@ -35,16 +36,7 @@ def trained(model: BaseModel, shape: tuple[int, int]) -> tuple[Tensor, list[Tens
     """Output, gradients, and the bytes that were kept for back-propagation by others than the weights."""
     generator = torch.Generator().manual_seed(0)
     states, forcing = (torch.randn(2, n, c, *shape, generator=generator) for n, c in ((1, 3), (2, 1)))
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with saved_for_backward(model) as kept:
         y = model(states, forcing)
     loss = y.square().mean()
     return y.detach(), list(torch.autograd.grad(loss, list(model.parameters()))), sum(kept.values())
