@@ -23,17 +23,17 @@ from table import Result, ratio, run, seconds
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.loader import Loader
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.preparation import prepare, store_path
+from ocean_emulators.datasets.loading.loader import Loader
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.loading.rows import Cache, Rows
+from ocean_emulators.datasets.loading.samplers import BatchSampler
+from ocean_emulators.datasets.loading.train_data import Batch, TrainData, Windows
+from ocean_emulators.datasets.preparation.job import prepare, store_path
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.rows import Cache, Rows
-from ocean_emulators.datasets.samplers import BatchSampler
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore, open_store, times_per_file
-from ocean_emulators.datasets.train_data import Batch, TrainData, Windows
-from ocean_emulators.datasets.workers import Resources
-from ocean_emulators.synthetic import om4_times, write_om4
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, times_per_file
+from ocean_emulators.parallel import Resources
+from ocean_emulators.testing.coded_ocean import om4_times, write_om4
 
 NEEDS, CALLS = DataRequirements(2, 2, (-1, 0)), 4
 LENGTH = NEEDS.length(CALLS)
@@ -204,8 +204,8 @@ PEAK = """
 import re, sys
 from pathlib import Path
 from data import data_config
-from ocean_emulators.datasets.preparation import prepare
-from ocean_emulators.datasets.workers import Resources
+from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.parallel import Resources
 prepare(data_config(Path(sys.argv[1]), int(sys.argv[2])), Path(sys.argv[3]), resources=Resources(memory_gib=float(sys.argv[4])))
 # Not getrusage: it knows the peak of the process that this one was made from.
 print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**20)

@@ -20,22 +20,23 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from ocean_emulators import workspace as paths
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
 from ocean_emulators.aggregator.scores import normalised_rmse
+from ocean_emulators.build import Ocean, open_ocean
 from ocean_emulators.config import apply_overrides, load_yaml, parse
-from ocean_emulators.datasets.inference_dataset import InferenceDataset
-from ocean_emulators.datasets.rows import Rows
-from ocean_emulators.datasets.statistics import read_statistics
-from ocean_emulators.datasets.workers import Resources
-from ocean_emulators.eval import Emulator
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.statistics.normalisation import read_statistics
+from ocean_emulators.eval.eval import Emulator
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
+from ocean_emulators.parallel import Resources
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages import paths, prepare, stats
+from ocean_emulators.stages import prepare, stats
 from ocean_emulators.stages.train import build_trainer
-from ocean_emulators.stages.wiring import Ocean, open_ocean
 from ocean_emulators.stepper import Stepper
-from ocean_emulators.train import averaged_state_dict
+from ocean_emulators.train.trainer import averaged_state_dict
 
 ROOT = Path(__file__).parents[1]
 LEADS = (5.0, 30.0)

@@ -16,8 +16,8 @@ from table import Result, ratio, run, seconds
 from torch import Tensor, nn
 
 from ocean_emulators.config import load_yaml, parse
+from ocean_emulators.cost import cost_of_call
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.cost import cost_of_call
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
 
 PRESET = Path(__file__).parents[1] / "configs" / "model" / "samudra_om4_v2.yaml"

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from table import Result, ratio, run
 
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.train_data import Batch
-from ocean_emulators.losses import LossConfig
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.loading.train_data import Batch
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.losses.masked import LossConfig
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import SamudraConfig
 from ocean_emulators.ocean.fields import channels

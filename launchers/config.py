@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ocean_emulators.config import Config, load_yaml, parse
-from ocean_emulators.datasets.workers import Resources
+from ocean_emulators.parallel import Resources
 from ocean_emulators.runtime import Runtime
 
 VARIABLE = "OCEAN_EMULATORS_LAUNCH"

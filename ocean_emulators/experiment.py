@@ -8,21 +8,21 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from ocean_emulators.comparison import ComparisonConfig
 from ocean_emulators.config import Config, load_yaml, parse
 from ocean_emulators.config.base import did_you_mean
+from ocean_emulators.cost import Cost, cost_of_call
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation import resolutions, select
+from ocean_emulators.datasets.preparation.job import resolutions, select
 from ocean_emulators.errors import UserError
-from ocean_emulators.eval import EvaluationConfig
+from ocean_emulators.eval.comparison import ComparisonConfig
+from ocean_emulators.eval.eval import EvaluationConfig
 from ocean_emulators.models.base import PRECISIONS, OceanContext, Precision
-from ocean_emulators.models.checkpointing import CHECKPOINTING, Checkpointing
-from ocean_emulators.models.cost import Cost, cost_of_call
 from ocean_emulators.models.families import ModelConfig
-from ocean_emulators.models.weights import Weights
+from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING, Checkpointing
+from ocean_emulators.models.released.weights import Weights
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.grid import Grid
-from ocean_emulators.train import TrainConfig
+from ocean_emulators.train.trainer import TrainConfig
 
 PARAMS = Path("params.yaml")
 _BYTES = 4

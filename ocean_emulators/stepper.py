@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ocean_emulators.datasets.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.train_data import Batch
-from ocean_emulators.losses import MaskedLoss
+from ocean_emulators.losses.masked import MaskedLoss
 from ocean_emulators.models.base import BaseModelConfig
 
 

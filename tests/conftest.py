@@ -9,9 +9,9 @@ import pytest
 os.environ["OCEAN_EMULATORS_TRACKER"] = "none"
 
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.statistics import Statistics, compute_statistics
-from ocean_emulators.datasets.store import PackedStore, open_store
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
 from ocean_emulators.experiment import Experiment
 from tests import tiny
 

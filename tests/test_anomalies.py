@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.anomalies import derived, seasonal_mean
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation import prepare, select, store_path
-from ocean_emulators.datasets.sources import open_source
-from ocean_emulators.datasets.store import open_store
+from ocean_emulators.datasets.preparation.job import prepare, select, store_path
+from ocean_emulators.datasets.source.anomalies import derived, seasonal_mean
+from ocean_emulators.datasets.source.layouts import open_source
+from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.errors import UserError
 from tests import tiny
 

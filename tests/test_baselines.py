@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ocean_emulators.baselines import Baseline, BaselineName, Seasons, lag_regression
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.forecasting.baselines import Baseline, BaselineName, Seasons, lag_regression
 
 STARTS, STEPS = [150, 170], 3
 

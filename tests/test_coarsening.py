@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ocean_emulators.datasets.coarsening import (
+from ocean_emulators.datasets.preparation.coarsening import (
     Resolution,
     block_sum,
     coarsen_field,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ocean_emulators.datasets.preparation import prepare
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.errors import UserError
-from ocean_emulators.synthetic import write_om4
+from ocean_emulators.testing.coded_ocean import write_om4
 from tests.test_synthetic import SHAPE, TIMES, config
 
 PLACES = {

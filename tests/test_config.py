@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from launchers.config import LaunchConfig
 from ocean_emulators.config import Config, apply_overrides, load_yaml, parse, render
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.location import read_pointer
+from ocean_emulators.datasets.source.location import read_pointer
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.ocean.calendar import within
-from ocean_emulators.synthetic import om4_times
+from ocean_emulators.testing.coded_ocean import om4_times
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.conservative import ConservativeEncoder, ConservativeEncoderConfig
-from ocean_emulators.models.fomo import Fomo, FomoConfig
-from ocean_emulators.models.regridding import Axes, interpolation, overlaps
+from ocean_emulators.models.fomo.conservative import ConservativeEncoder, ConservativeEncoderConfig
+from ocean_emulators.models.fomo.model import Fomo, FomoConfig
+from ocean_emulators.models.fomo.regridding import Axes, interpolation, overlaps
 from tests.test_fomo import ocean
 
 CONFIG = {
@@ -161,7 +161,7 @@ def test_latent_grids_are_refused_that_cannot_work_and_no_others(
                     assert read_by and not _divides((16, 32), extent)
                     continue
             with monkeypatch.context() as patched:
-                patched.setattr("ocean_emulators.models.fomo.first_too_small", lambda *_: None)
+                patched.setattr("ocean_emulators.models.fomo.model.first_too_small", lambda *_: None)
                 model = fomo(ocean(16, 32), **changes).train()
             try:
                 if model(states, forcing).shape == states.shape:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ocean_emulators.models import chunks
-from ocean_emulators.models.checkpointing import CHECKPOINTING, Checkpointing
-from ocean_emulators.models.cost import Cost, cost_of_call
+from ocean_emulators.cost import Cost, cost_of_call
 from ocean_emulators.models.families import parse_model
-from ocean_emulators.models.perceiver import Attention
+from ocean_emulators.models.fomo import chunks
+from ocean_emulators.models.fomo.perceiver import Attention
+from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING, Checkpointing
 from ocean_emulators.models.samudra import SamudraConfig
 from tests import test_conservative, test_fomo
 from tests.test_samudra import ocean, small

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ocean_emulators.cli_data import add_commands
+from ocean_emulators.cli.data import add_commands
+from ocean_emulators.cli.describe import describe_source
 from ocean_emulators.config import load_yaml, parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.location import Location, pin
-from ocean_emulators.describe import describe_source
+from ocean_emulators.datasets.source.location import Location, pin
 from ocean_emulators.errors import exit_on_user_error
-from ocean_emulators.synthetic import write_om4
+from ocean_emulators.testing.coded_ocean import write_om4
 from tests import tiny
 from tests.test_synthetic import SHAPE, config
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.eval import EvaluationConfig, write_predictions
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore
+from ocean_emulators.eval.eval import EvaluationConfig, write_predictions
 from tests import tiny
 
 

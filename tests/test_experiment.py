@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from ocean_emulators.config import apply_overrides, parse
-from ocean_emulators.datasets.inference_dataset import InferenceDataset
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.rows import Rows
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.train_data import Windows
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.loading.train_data import Windows
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, make_plan
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.synthetic import write_om4
+from ocean_emulators.testing.coded_ocean import write_om4
 from tests import tiny
 
 

@@ -9,16 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ocean_emulators.build import Ocean
 from ocean_emulators.config import load_yaml, parse
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.statistics import compute_statistics
-from ocean_emulators.datasets.store import open_store
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.statistics.normalisation import compute_statistics
+from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, make_plan
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.chunks import in_chunks
-from ocean_emulators.models.embeddings import (
+from ocean_emulators.models.families import parse_model
+from ocean_emulators.models.fomo.chunks import in_chunks
+from ocean_emulators.models.fomo.embeddings import (
     PatchEncoding,
     cell_features,
     patch_root_area,
@@ -26,14 +28,12 @@ from ocean_emulators.models.embeddings import (
     scale_encoding,
     waves,
 )
-from ocean_emulators.models.families import parse_model
-from ocean_emulators.models.fomo import Fomo, FomoConfig
-from ocean_emulators.models.patches import cut, join_windows, split_windows
-from ocean_emulators.models.perceiver import Attention, FeedForward, Perceiver, PerceiverIO
-from ocean_emulators.models.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
+from ocean_emulators.models.fomo.model import Fomo, FomoConfig
+from ocean_emulators.models.fomo.patches import cut, join_windows, split_windows
+from ocean_emulators.models.fomo.perceiver import Attention, FeedForward, Perceiver, PerceiverIO
+from ocean_emulators.models.fomo.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages.train import build_trainer
-from ocean_emulators.stages.wiring import Ocean
 from tests import tiny
 
 PRESET = Path(__file__).parents[1] / "configs" / "model" / "fomo_published.yaml"

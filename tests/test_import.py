@@ -9,21 +9,21 @@ import pytest
 import torch
 import yaml
 
-from ocean_emulators import cli
-from ocean_emulators.checkpoints import file_hash, load_checkpoint, save_checkpoint
+from ocean_emulators import workspace as paths
+from ocean_emulators.build import Ocean
+from ocean_emulators.cli import main as cli
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.published import load
+from ocean_emulators.models.released.published import load
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages import paths
 from ocean_emulators.stages.train import _write_results, build_trainer
-from ocean_emulators.stages.wiring import Ocean
-from ocean_emulators.train import Trainer, averaged_state_dict
+from ocean_emulators.train.checkpoints import file_hash, load_checkpoint, save_checkpoint
+from ocean_emulators.train.trainer import Trainer, averaged_state_dict
 from tests import released, tiny
 
 RUNTIME = Runtime(device="cpu")

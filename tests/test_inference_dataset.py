@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocean_emulators.datasets.config import Period
-from ocean_emulators.datasets.inference_dataset import InferenceDataset
-from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.loading.rows import Cache, Rows
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.rows import Cache, Rows
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from tests.test_requirements import NEEDS
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.statistics import compute_statistics
-from ocean_emulators.datasets.store import open_store
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.statistics.normalisation import compute_statistics
+from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.families import parse_model

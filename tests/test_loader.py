@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from ocean_emulators.datasets.loader import Loader
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.rows import Rows
-from ocean_emulators.datasets.samplers import BatchSampler
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.train_data import Draw, TrainData, Windows
+from ocean_emulators.datasets.loading.loader import Loader
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.loading.samplers import BatchSampler
+from ocean_emulators.datasets.loading.train_data import Draw, TrainData, Windows
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from tests.test_requirements import NEEDS
 from tests.test_train_data import TEST

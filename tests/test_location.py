@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import zarr
 
-from ocean_emulators.datasets.location import (
+from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.datasets.source.layouts import open_location, open_source
+from ocean_emulators.datasets.source.location import (
     Location,
     locate,
     pin,
@@ -19,10 +21,8 @@ from ocean_emulators.datasets.location import (
     require_unchanged,
     take_fingerprint,
 )
-from ocean_emulators.datasets.preparation import prepare
-from ocean_emulators.datasets.sources import open_location, open_source
 from ocean_emulators.errors import UserError
-from ocean_emulators.synthetic import write_om4
+from ocean_emulators.testing.coded_ocean import write_om4
 from tests.test_synthetic import SHAPE, TIMES, config
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ocean_emulators.losses import LossConfig, MaskedLoss
+from ocean_emulators.losses.masked import LossConfig, MaskedLoss
 from ocean_emulators.models.base import OceanContext
 
 MASK = torch.tensor([[[True, True], [True, False]], [[True, False], [False, False]]])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.scaling import Scaling, Storage
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.encoding import Scaling, Storage
+from ocean_emulators.datasets.store.packed_store import PackedStore
 from tests import tiny
 
 
@@ -76,7 +76,9 @@ def test_threads_share_the_circles_of_latitude(
     circles_at_once: int, packing: Packing, rows: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, pieces = packing.unpack(rows), [rows[:1], rows[1:4], rows[4:]]
-    monkeypatch.setattr("ocean_emulators.datasets.packing._CELLS_AT_ONCE", circles_at_once * packing.mask.shape[-1])
+    monkeypatch.setattr(
+        "ocean_emulators.datasets.loading.packing._CELLS_AT_ONCE", circles_at_once * packing.mask.shape[-1]
+    )
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     for channels in (slice(None), packing.forcing_channels):
         assert torch.equal(packing.unpack(pieces, channels=channels), whole[:, channels])

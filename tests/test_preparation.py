@@ -22,16 +22,17 @@ from zarr.storage import LocalStore
 
 from ocean_emulators.aggregator.sums import WeightedSums
 from ocean_emulators.config import parse
-from ocean_emulators.datasets import preparation, sources
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.preparation import prepare, resolutions, select, store_path
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore, open_store
-from ocean_emulators.datasets.workers import Resources
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.preparation import job as preparation
+from ocean_emulators.datasets.preparation.job import prepare, resolutions, select, store_path
+from ocean_emulators.datasets.source import layouts as sources
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.grid import cell_area
 from ocean_emulators.ocean.regions import SCORE_REGIONS
+from ocean_emulators.parallel import Resources
 from tests import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -279,8 +280,8 @@ import json, sys
 from pathlib import Path
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation import prepare
-from ocean_emulators.datasets.workers import Resources
+from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.parallel import Resources
 tree, folder, scratch = sys.argv[1:]
 data = parse(DataConfig, json.loads(tree), "child")
 prepare(data, Path(folder), Path(scratch), Resources(workers=2), times_per_file=8)

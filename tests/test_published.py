@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ocean_emulators.checkpoints import load_checkpoint
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.layout import read_layout
-from ocean_emulators.models.published import export, load
+from ocean_emulators.models.released.layouts import read_layout
+from ocean_emulators.models.released.published import export, load
+from ocean_emulators.models.released.weights import Weights, read_weights
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
-from ocean_emulators.models.weights import Weights, read_weights
 from ocean_emulators.stepper import Stepper
+from ocean_emulators.train.checkpoints import load_checkpoint
 from tests.released import N_LAT, N_LON, as_averaged, as_legacy, as_linear, as_parallel, ocean, release, small
 
 V1 = {"expansion": 4, "upsampling": "bilinear"}

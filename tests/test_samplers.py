@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocean_emulators.datasets.samplers import BatchSampler, SequentialBatches
+from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBatches
 from ocean_emulators.errors import UserError
 
 SIZES = st.lists(st.integers(3, 60), min_size=1, max_size=3)

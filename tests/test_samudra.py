@@ -13,7 +13,7 @@ from torch import Tensor
 from ocean_emulators.config import load_yaml, parse
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.blocks import CappedGELU, ConvNeXtBlock, Upsample
+from ocean_emulators.models.layers.blocks import CappedGELU, ConvNeXtBlock, Upsample
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
 
 PRESETS = Path(__file__).parents[1] / "configs" / "model"

@@ -9,7 +9,7 @@ import xarray as xr
 from numcodecs import Blosc, Delta
 from zarr.codecs import BloscCodec
 
-from ocean_emulators.datasets.sources import open_source
+from ocean_emulators.datasets.source.layouts import open_source
 from ocean_emulators.errors import UserError
 from tests import tiny
 

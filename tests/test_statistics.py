@@ -13,17 +13,17 @@ from hypothesis.extra import numpy as arrays
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig, Period, StatisticsConfig
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.statistics import (
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.statistics.normalisation import (
     Moments,
     Statistics,
     compute_statistics,
     read_statistics,
     write_statistics,
 )
-from ocean_emulators.datasets.store import PackedStore, open_store
-from ocean_emulators.datasets.workers import Resources
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
 from ocean_emulators.errors import UserError
+from ocean_emulators.parallel import Resources
 from tests import tiny
 
 

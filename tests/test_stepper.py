@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ocean_emulators.datasets.inference_dataset import InferenceDataset
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.rows import Rows
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
-from ocean_emulators.datasets.train_data import Batch, Windows
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.loading.train_data import Batch, Windows
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.losses import LossConfig, MaskedLoss
+from ocean_emulators.losses.masked import LossConfig, MaskedLoss
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import SamudraConfig
 from ocean_emulators.stepper import Stepper

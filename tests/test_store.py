@@ -9,8 +9,8 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from ocean_emulators.datasets.config import Period
-from ocean_emulators.datasets.shards import Shards
-from ocean_emulators.datasets.store import PackedStore, open_store
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
+from ocean_emulators.datasets.store.shards import Shards
 from ocean_emulators.errors import UserError
 from tests import tiny
 

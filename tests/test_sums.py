@@ -16,14 +16,14 @@ from ocean_emulators.aggregator.scores import (
     score_table,
 )
 from ocean_emulators.aggregator.sums import MOMENTS, SumsOfRollouts, WeightedSums
-from ocean_emulators.baselines import Baseline
-from ocean_emulators.datasets.inference_dataset import InferenceDataset
-from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.rows import Rows
-from ocean_emulators.datasets.statistics import Statistics
-from ocean_emulators.datasets.store import PackedStore
+from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.forecasting.baselines import Baseline
 from ocean_emulators.ocean.fields import channels
 from ocean_emulators.ocean.grid import Grid, cell_area
 from ocean_emulators.ocean.regions import NINO34, SCORE_REGIONS

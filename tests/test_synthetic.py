@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.sources import open_source
-from ocean_emulators.datasets.store import open_store
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.source.layouts import open_source
+from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.ocean.levels import OM4_DEPTH, OM4_THICKNESS
-from ocean_emulators.synthetic import (
+from ocean_emulators.testing.coded_ocean import (
     Layout,
     channel_number,
     decode,

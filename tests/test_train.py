@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from ocean_emulators.checkpoints import load_checkpoint, save_checkpoint
+from ocean_emulators.build import Ocean
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.packing import Packing
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.statistics import Statistics, compute_statistics
-from ocean_emulators.datasets.store import PackedStore, open_store
+from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages.train import build_trainer
-from ocean_emulators.stages.wiring import Ocean
-from ocean_emulators.train import Trainer, averaged_state_dict, schedule
+from ocean_emulators.train.checkpoints import load_checkpoint, save_checkpoint
+from ocean_emulators.train.trainer import Trainer, averaged_state_dict, schedule
 from tests import tiny
 
 RUNTIME = Runtime(device="cpu")

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation import prepare, select
-from ocean_emulators.datasets.validation import read_block, validate_steps
+from ocean_emulators.datasets.preparation.job import prepare, select
+from ocean_emulators.datasets.source.validation import read_block, validate_steps
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import FIELDS, UNIT_SPELLINGS
-from ocean_emulators.synthetic import om4_times
+from ocean_emulators.testing.coded_ocean import om4_times
 from tests import tiny
 
 Change = Callable[[xr.Dataset], xr.Dataset]

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ocean_emulators.models import winograd
-from ocean_emulators.models.blocks import GlobeConv, wrap
+from ocean_emulators.models.layers import winograd
+from ocean_emulators.models.layers.blocks import GlobeConv, wrap
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from ocean_emulators.datasets.workers import GIB, Resources, open_pool, require_room
 from ocean_emulators.errors import UserError
+from ocean_emulators.parallel import GIB, Resources, open_pool, require_room
 
 SMALL = 2**20
 

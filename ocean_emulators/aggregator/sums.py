@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from ocean_emulators.datasets.packing import Packing
+from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.ocean.regions import Region
 

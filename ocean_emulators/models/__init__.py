@@ -1,7 +1,4 @@
-"""Emulators: a common base (`base`), and the families on it (`families`).
+"""Emulators: a common base (`base`), and the families on it (`families`): Samudra (`samudra`) and FOMO (`fomo`).
 
-- Samudra: `samudra`, of `unet` and `blocks`; released weights are read by `published` (`weights`, `layout`).
-- FOMO: `fomo`, with an encoder and a decoder from `conservative` (`regridding`) or from `perceiver_encoder` and
-  `perceiver_decoder` (`perceiver`, `patches`, `embeddings`, `chunks`).
-- What a call costs is found by `cost`; `checkpointing` trades memory for it in training, `winograd` saves it in inference.
+Networks are built from `layers`; weights that others released are read and written by `released`.
 """

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ocean_emulators.config import Config, parse
-from ocean_emulators.models.fomo import FomoConfig
+from ocean_emulators.models.fomo.model import FomoConfig
 from ocean_emulators.models.samudra import SamudraConfig
 
 ModelConfig = Annotated[SamudraConfig | FomoConfig, Field(discriminator="type")]

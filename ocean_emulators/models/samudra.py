@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
-from ocean_emulators.models.blocks import BLOCKS, Block, GlobeConv, Norm, Upsampling
-from ocean_emulators.models.unet import UNet, first_too_small, require_as_many
+from ocean_emulators.models.layers.blocks import BLOCKS, Block, GlobeConv, Norm, Upsampling
+from ocean_emulators.models.layers.unet import UNet, first_too_small, require_as_many
 
 
 class SamudraConfig(BaseModelConfig):

@@ -6,20 +6,20 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from ocean_emulators.aggregator import figures
+from ocean_emulators import workspace as paths
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
 from ocean_emulators.aggregator.scores import mean_over_starts, rmse
-from ocean_emulators.aggregator.tables import EMULATOR, ratio_lines, score_lines
-from ocean_emulators.baselines import Baseline
-from ocean_emulators.comparison import compare
-from ocean_emulators.datasets.inference_dataset import InferenceDataset
+from ocean_emulators.build import Ocean, open_ocean, save_figure
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.rows import Rows
+from ocean_emulators.eval.comparison import compare
+from ocean_emulators.eval.report import EMULATOR, ratio_lines, score_lines
 from ocean_emulators.experiment import Experiment, load_experiment
+from ocean_emulators.figures import figures
+from ocean_emulators.forecasting.baselines import Baseline
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages import paths
-from ocean_emulators.stages.wiring import Ocean, open_ocean, save_figure
 from ocean_emulators.tracking import Tracker, open_tracker
 
 

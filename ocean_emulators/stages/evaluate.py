@@ -6,22 +6,22 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from ocean_emulators.aggregator import figures
+from ocean_emulators import workspace as paths
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
 from ocean_emulators.aggregator.scores import acc, by_variable, mean_over_starts, normalised_rmse, score_table
-from ocean_emulators.checkpoints import load_checkpoint
-from ocean_emulators.datasets.inference_dataset import InferenceDataset
-from ocean_emulators.datasets.rows import Rows
-from ocean_emulators.eval import Emulator, predictions_dataset, write_predictions
+from ocean_emulators.build import Ocean, open_ocean, save_figure
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.eval.eval import Emulator, predictions_dataset, write_predictions
 from ocean_emulators.experiment import Experiment, count_windows, load_experiment
+from ocean_emulators.figures import figures
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.families import parse_model
 from ocean_emulators.ocean.indices import global_mean, nino34
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages import paths
-from ocean_emulators.stages.wiring import Ocean, open_ocean, save_figure
 from ocean_emulators.stepper import Stepper
 from ocean_emulators.tracking import Tracker, open_tracker
+from ocean_emulators.train.checkpoints import load_checkpoint
 
 
 def main(runtime: Runtime) -> None:

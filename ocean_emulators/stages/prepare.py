@@ -1,9 +1,9 @@
 """Stage `prepare`: from the source to the packed training stores."""
 
-from ocean_emulators.datasets.preparation import prepare
-from ocean_emulators.datasets.workers import Resources
+from ocean_emulators import workspace as paths
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.experiment import load_experiment, make_plan
-from ocean_emulators.stages import paths
+from ocean_emulators.parallel import Resources
 from ocean_emulators.tracking.provenance import code_hash, project_root
 
 

@@ -9,23 +9,23 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ocean_emulators import workspace as paths
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
-from ocean_emulators.checkpoints import save_checkpoint
+from ocean_emulators.build import Ocean, open_ocean
 from ocean_emulators.config.base import digest
-from ocean_emulators.datasets.rows import Rows
-from ocean_emulators.datasets.train_data import TrainData, Windows
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.loading.train_data import TrainData, Windows
 from ocean_emulators.experiment import Experiment, count_windows, load_experiment
-from ocean_emulators.losses import MaskedLoss
+from ocean_emulators.losses.masked import MaskedLoss
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.weights import read_weights
+from ocean_emulators.models.released.weights import read_weights
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages import paths
-from ocean_emulators.stages.wiring import Ocean, open_ocean
 from ocean_emulators.stepper import Stepper
 from ocean_emulators.tracking import Tracker, open_tracker
 from ocean_emulators.tracking.provenance import code_hash, project_root
-from ocean_emulators.train import InitialWeights, Report, Trainer, averaged_state_dict
+from ocean_emulators.train.checkpoints import save_checkpoint
+from ocean_emulators.train.trainer import InitialWeights, Report, Trainer, averaged_state_dict
 
 SECTIONS = ("data", "model", "train")
 

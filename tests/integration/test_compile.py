@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from ocean_emulators.cost import cost_of_call
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
-from ocean_emulators.models.checkpointing import Checkpointing
-from ocean_emulators.models.cost import cost_of_call
+from ocean_emulators.models.layers.activation_checkpointing import Checkpointing
 from tests import test_fomo, test_samudra
 from tests.test_cost import saved_for_backward
 

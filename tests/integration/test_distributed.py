@@ -11,11 +11,11 @@ from distributed import LocalCluster
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig, StatisticsConfig
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.statistics import compute_statistics
-from ocean_emulators.datasets.store import open_store
-from ocean_emulators.datasets.workers import Resources
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.statistics.normalisation import compute_statistics
+from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.errors import UserError
+from ocean_emulators.parallel import Resources
 from tests import tiny
 from tests.integration.conftest import Project, stages_run
 

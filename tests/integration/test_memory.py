@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from ocean_emulators.datasets.workers import GIB
+from ocean_emulators.parallel import GIB
 
 ROOT = Path(__file__).parents[2]
 LIMIT_GIB = 0.75
@@ -23,10 +23,10 @@ import json, sys
 from pathlib import Path
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.statistics import compute_statistics
-from ocean_emulators.datasets.store import open_store
-from ocean_emulators.datasets.workers import Resources
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.statistics.normalisation import compute_statistics
+from ocean_emulators.datasets.store.packed_store import open_store
+from ocean_emulators.parallel import Resources
 
 def peak_gib():
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -96,7 +96,7 @@ import json, sys
 from pathlib import Path
 import torch
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.models.cost import cost_of_call
+from ocean_emulators.cost import cost_of_call
 from ocean_emulators.models.families import parse_model
 
 def status(key):

@@ -8,13 +8,13 @@ import torch
 import xarray as xr
 import yaml
 
-from ocean_emulators.models.published import PublishedModel, load
+from ocean_emulators.models.released.published import PublishedModel, load
 from ocean_emulators.models.samudra import Samudra
 from tests import released, tiny
 from tests.integration.conftest import Project, stages_run
 
 ALL = ["prepare", "stats", "train", "evaluate", "compare"]
-CLI = ("python", "-m", "ocean_emulators.cli")
+CLI = ("python", "-m", "ocean_emulators.cli.main")
 SHORTER = ["evaluation.lead_days=20", "evaluation.start_every=6", "comparison.bootstrap_draws=20"]
 
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from botocore.config import Config
 
-from ocean_emulators.datasets.location import Location, pin, take_fingerprint
-from ocean_emulators.datasets.preparation import prepare, store_path
-from ocean_emulators.datasets.sources import open_location, open_source
-from ocean_emulators.datasets.store import open_store
-from ocean_emulators.describe import describe_source
+from ocean_emulators.cli.describe import describe_source
+from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.source.layouts import open_location, open_source
+from ocean_emulators.datasets.source.location import Location, pin, take_fingerprint
+from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.errors import UserError
-from ocean_emulators.synthetic import channel_number, decode, write_om4
+from ocean_emulators.testing.coded_ocean import channel_number, decode, write_om4
 from tests.integration.conftest import ENVIRONMENT, ROOT, Project, stages_run
 from tests.test_synthetic import SHAPE, TIMES, config
 
@@ -164,7 +164,7 @@ def test_dvc_depends_on_the_pointer_file(untouched: Project, bucket: Any, endpoi
     output = untouched.run("dvc", "repro", "prepare", fails=True)
     assert "ocean-emulators data pin ocean.yaml" in output
     assert "Traceback" not in output
-    pin_it = (sys.executable, "-m", "ocean_emulators.cli", "data", "pin", file.name)
+    pin_it = (sys.executable, "-m", "ocean_emulators.cli.main", "data", "pin", file.name)
     untouched.run(*pin_it)
     assert stages_run(untouched.run("dvc", "repro", "prepare")) == ["prepare"]
     untouched.run(*pin_it)
@@ -204,7 +204,7 @@ def test_an_endpoint_that_is_not_there_is_said(remote: str) -> None:
 
 
 def test_an_endpoint_that_never_answers_is_given_up(remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocean_emulators.datasets.location._READ_SECONDS", 1)
+    monkeypatch.setattr("ocean_emulators.datasets.source.location._READ_SECONDS", 1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -215,7 +215,7 @@ def test_an_endpoint_that_never_answers_is_given_up(remote: str, monkeypatch: py
 
 def pinned_by_a_command(file: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """`data pin` in its own process: fsspec keeps the keys that it first saw."""
-    command = [sys.executable, "-m", "ocean_emulators.cli", "data", "pin", str(file)]
+    command = [sys.executable, "-m", "ocean_emulators.cli.main", "data", "pin", str(file)]
     home = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("AWS_")} | {
         "HOME": str(file.parent),
         "AWS_EC2_METADATA_DISABLED": "true",

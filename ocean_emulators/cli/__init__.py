@@ -1,0 +1,1 @@
+"""`ocean-emulators …`, the commands for people."""

@@ -1,0 +1,1 @@
+"""From a packed store to batches of normalised fields on the device."""

@@ -1,0 +1,57 @@
+"""A period for rollouts of any length: initial states, forcing and truth by start and step, read as they are needed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ocean_emulators.datasets.config import Period
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.errors import UserError
+
+
+class InferenceDataset:
+    """One resolution. A start is the time, in the store, of the last state given to the first call."""
+
+    def __init__(self, rows: Rows, period: Period, what: str, needs: DataRequirements) -> None:
+        """`what` names the period in messages.
+
+        Raises
+        ------
+        UserError
+            If the period is too short for one step.
+        """
+        times = rows.store.indices(period, what)
+        if len(times) < needs.past + 2:
+            raise UserError(f"data.periods.{what}: {period.start} to {period.end} is too short for any rollout")
+        self.rows, self.needs, self.times = rows, needs, times
+
+    def starts(self, steps: int, every: int) -> list[int]:
+        """Starts, `every` so many steps, from which `steps` steps stay inside the period."""
+        first, last = self.times.start + self.needs.past, self.times.stop - 1 - self.needs.reach(steps)
+        return list(range(first, last + 1, every))
+
+    def longest_rollout(self) -> int:
+        """Number of steps from the first possible start to the end of the period, its forcing included."""
+        return self.needs.longest_rollout(len(self.times))
+
+    def initial(self, starts: Sequence[int]) -> Tensor:
+        """The states given to the first call, normalised, [start, input state, channel, lat, lon]."""
+        n = self.needs.input_states
+        times = [start - n + 1 + k for start in starts for k in range(n)]
+        fields = self.rows.fields(times, self.rows.packing.prognostic_channels)
+        return torch.unflatten(fields, 0, (len(starts), n))
+
+    def forcing(self, starts: Sequence[int], call: int) -> Tensor:
+        """Forcing of a call, normalised, [start, forcing time, channel, lat, lon]."""
+        packing, offsets = self.rows.packing, self.needs.forcing_offsets(call)
+        if not offsets or not packing.forcing:
+            shape = packing.mask[packing.forcing_channels].shape
+            return torch.zeros(len(starts), len(offsets), *shape, device=packing.device)
+        fields = self.rows.fields([s + offset for s in starts for offset in offsets], packing.forcing_channels)
+        return torch.unflatten(fields, 0, (len(starts), len(offsets)))
+
+    def truth(self, starts: Sequence[int], step: int) -> Tensor:
+        """Rows at `step` steps after each start, physical units, [start, prognostic cell]."""
+        return self.rows.physical([start + step for start in starts])

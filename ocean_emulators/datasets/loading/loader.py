@@ -1,0 +1,80 @@
+"""Batches, read ahead of their use."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBatches
+from ocean_emulators.datasets.loading.train_data import Batch, Draw, TrainData
+
+
+class Loader:
+    """Iterates over drawn batches while threads make the next ones: reading, copying and unpacking leave Python's lock.
+
+    A batch is valid until the next one is asked for: its memory is used again, because giving fresh memory to every batch
+    costs more than filling it.
+    """
+
+    def __init__(self, data: TrainData, batches: BatchSampler | SequentialBatches, ahead: int = 1) -> None:
+        """`ahead`: number of batches made ahead, each by a thread of its own; 0 makes a batch when it is asked for."""
+        self.data, self.batches, self.ahead = data, batches, ahead
+        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._buffers: list[tuple[Tensor, ...]] = []
+        self._handed_out = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches lie."""
+        return self.data.windows[0].rows.packing.device
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the order of batches, behind the last one that was handed out."""
+        assert isinstance(self.batches, BatchSampler)
+        return {"epoch": self.batches.epoch, "position": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next iteration at a saved place."""
+        assert isinstance(self.batches, BatchSampler)
+        self.batches.set_epoch(**state)
+        self._handed_out = state["position"]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if not self._buffers:
+            self._buffers = [self.data.buffer(self.batches.largest) for _ in range(self.ahead + 1)]
+        draws: Iterator[Draw] = iter(self.batches)
+        self._handed_out = self.batches.position
+        if self._stream is not None:  # what is held on the device may still be on its way there
+            self._stream.wait_stream(torch.cuda.default_stream(self.device))
+        pending: deque[tuple[tuple[Tensor, ...], Future[Batch]]] = deque()
+        with ThreadPoolExecutor(max(self.ahead, 1)) as threads:
+
+            def begin(buffer: tuple[Tensor, ...]) -> None:
+                draw = next(draws, None)
+                if draw is not None:
+                    pending.append((buffer, threads.submit(self._load, draw, buffer)))
+
+            for buffer in self._buffers:
+                begin(buffer)
+            while pending:
+                buffer, made = pending.popleft()
+                batch = made.result()
+                self._handed_out += 1
+                yield batch
+                begin(buffer)
+
+    def _load(self, draw: Draw, buffer: tuple[Tensor, ...]) -> Batch:
+        if self._stream is None:
+            return self.data.load(draw, buffer)
+        # Beside the computation; when it is done, so is the use of the buffer.
+        with torch.cuda.stream(self._stream):
+            batch = self.data.load(draw, buffer)
+        self._stream.synchronize()
+        for tensor in (batch.prognostic, batch.forcing):
+            tensor.record_stream(torch.cuda.default_stream(self.device))
+        return batch

@@ -1,0 +1,103 @@
+"""The order of batches: a function of seed and epoch alone, so that a resumed run sees what the first would have."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from ocean_emulators.datasets.loading.train_data import Draw
+from ocean_emulators.errors import UserError
+
+
+class BatchSampler:
+    """Batches of one resolution each; all ranks draw the same resolution at the same step, and share each batch.
+
+    An epoch shows every window of a resolution `passes` times: once by default, exactly. The windows of a resolution are
+    dealt evenly to as few batches as `batch_size` allows, so no batch is much shorter than another, and none is left out
+    or has fewer windows than there are ranks (rather than that, batches are a little larger).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        batch_size: int,
+        seed: int,
+        passes: Sequence[float] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """`sizes` and `passes` are by resolution; `batch_size` is that of all ranks together.
+
+        Raises
+        ------
+        UserError
+            If a rank would stay without windows.
+        """
+        if batch_size < world_size:
+            raise UserError(f"train.batch_size: {batch_size} windows can't be shared by {world_size} processes")
+        self.batch_size, self.seed, self.rank, self.world_size = batch_size, seed, rank, world_size
+        passes = passes or [1.0] * len(sizes)
+        self.sizes = tuple(sizes)
+        self.counts = tuple(round(share * size) for share, size in zip(passes, sizes, strict=True))
+        for count in self.counts:
+            if 0 < count < world_size:
+                raise UserError(f"the data have {count} windows of a resolution, fewer than {world_size} processes")
+        self.epoch, self.position = 0, 0
+
+    def set_epoch(self, epoch: int, position: int = 0) -> None:
+        """Choose the epoch that is iterated over next, and the number of its batches that were seen already."""
+        self.epoch, self.position = epoch, position
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return sum(self._n_batches(count) for count in self.counts)
+
+    @property
+    def largest(self) -> int:
+        """Most windows that a rank gets in a batch."""
+        batch = max(-(-count // self._n_batches(count)) for count in self.counts if count)
+        return -(-batch // self.world_size)
+
+    def __iter__(self) -> Iterator[Draw]:
+        """This rank's share of the epoch's batches, from the position on."""
+        for draw in self.batches(self.epoch)[self.position :]:
+            n, ranks = len(draw.indices), self.world_size
+            first, last = (r * n // ranks for r in (self.rank, self.rank + 1))
+            yield Draw(draw.resolution, draw.indices[first:last])
+
+    def batches(self, epoch: int) -> list[Draw]:
+        """All batches of an epoch, whole."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        draws = []
+        for resolution, (size, count) in enumerate(zip(self.sizes, self.counts, strict=True)):
+            rounds = [torch.randperm(size, generator=generator) for _ in range(-(-count // size) if size else 0)]
+            if not rounds:
+                continue
+            order = torch.cat(rounds)[:count].tolist()
+            n = self._n_batches(count)
+            bounds = [k * count // n for k in range(n + 1)]
+            draws += [Draw(resolution, order[a:b]) for a, b in itertools.pairwise(bounds)]
+        if len(self.sizes) > 1:
+            draws = [draws[i] for i in torch.randperm(len(draws), generator=generator).tolist()]
+        return draws
+
+    def _n_batches(self, count: int) -> int:
+        if count == 0:
+            return 0
+        fewest = -(-count // self.batch_size)
+        return fewest if count // fewest >= self.world_size else max(1, count // self.batch_size)
+
+
+class SequentialBatches:
+    """Every window of each resolution once, in order: for validation."""
+
+    def __init__(self, sizes: Sequence[int], batch_size: int) -> None:
+        self.sizes, self.largest, self.position = tuple(sizes), min(batch_size, max(sizes)), 0
+
+    def __len__(self) -> int:
+        return sum(-(-size // self.largest) for size in self.sizes)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for resolution, size in enumerate(self.sizes):
+            for first in range(0, size, self.largest):
+                yield Draw(resolution, list(range(first, min(first + self.largest, size))))

@@ -1,0 +1,118 @@
+"""Training windows of one or several resolutions, as the stepper asks for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ocean_emulators.datasets.config import Period
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.errors import UserError
+
+
+class Draw(NamedTuple):
+    """Which windows make a batch: all of one resolution."""
+
+    resolution: int
+    """number of the resolution among those of the data"""
+    indices: list[int]
+    """windows of that resolution"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised fields on the device, land zero."""
+
+    prognostic: Tensor
+    """[window, time, channel, lat, lon]"""
+    forcing: Tensor
+    """[window, time, channel, lat, lon]"""
+    resolution: int = 0
+
+
+class Windows:
+    """All windows of a period at one resolution, for rollouts of a number of calls.
+
+    The states of a window lie `stride` time steps of the data apart. With several strides, the windows of the first stride
+    come first.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        period: Period,
+        what: str,
+        needs: DataRequirements,
+        calls: int,
+        strides: Sequence[int] = (1,),
+    ) -> None:
+        """`what` names the period in messages.
+
+        Raises
+        ------
+        UserError
+            If the period is shorter than one window.
+        """
+        times = rows.store.indices(period, what)
+        self.rows, self.length = rows, needs.length(calls)
+        self.starts: list[tuple[int, int]] = []
+        """[window], its first time and stride"""
+        for stride in strides:
+            span = (self.length - 1) * stride + 1
+            if len(times) < span:
+                raise UserError(
+                    f"data.periods.{what}: {period.start} to {period.end} holds {len(times)} times, but a rollout of "
+                    f"{calls} call(s) needs {span}; lengthen the period or shorten the rollout"
+                )
+            self.starts += [(first, stride) for first in range(times.start, times.stop - span + 1)]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def buffer(self, windows: int) -> Tensor:
+        """Memory for a batch: dense fields on a CPU, else rows on their way to the device."""
+        packing = self.rows.packing
+        if packing.device.type == "cpu":
+            return torch.zeros(windows, self.length, *packing.mask.shape)
+        (row,) = self.rows.window(self.starts[0][0], 1)
+        pinned = row.device.type == "cpu"
+        return torch.empty(windows, self.length, row.shape[1], dtype=row.dtype, device=row.device, pin_memory=pinned)
+
+    def load(self, indices: Sequence[int], buffer: Tensor | None = None) -> Batch:
+        """A batch of windows, made in `buffer` (of `self.buffer`), of which on a CPU it stays a view."""
+        packing, normalised = self.rows.packing, self.rows.normalised
+        into = self.buffer(len(indices)) if buffer is None else buffer[: len(indices)]
+        on_cpu = packing.device.type == "cpu"
+        for window, index in zip(into, indices, strict=True):
+            first, stride = self.starts[index]
+            pieces = self.rows.window(first, self.length, stride)
+            packing.unpack(pieces, normalised, out=window) if on_cpu else torch.cat(pieces, out=window)
+        if not on_cpu:
+            rows = into.to(packing.device, non_blocking=True).flatten(0, 1)
+            into = packing.unpack(rows, normalised).view(len(indices), self.length, *packing.mask.shape)
+        return Batch(into[:, :, packing.prognostic_channels], into[:, :, packing.forcing_channels])
+
+
+class TrainData:
+    """Windows of one or several resolutions, primary resolution first; a batch holds one resolution."""
+
+    def __init__(self, windows: Sequence[Windows]) -> None:
+        self.windows = tuple(windows)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of windows of each resolution."""
+        return tuple(len(windows) for windows in self.windows)
+
+    def buffer(self, windows: int) -> tuple[Tensor, ...]:
+        """Memory for a batch of any resolution."""
+        return tuple(part.buffer(windows) for part in self.windows)
+
+    def load(self, draw: Draw, buffer: Sequence[Tensor] | None = None) -> Batch:
+        """The batch that was drawn."""
+        into = None if buffer is None else buffer[draw.resolution]
+        batch = self.windows[draw.resolution].load(draw.indices, into)
+        return Batch(batch.prognostic, batch.forcing, draw.resolution)

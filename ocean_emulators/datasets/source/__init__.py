@@ -1,0 +1,1 @@
+"""Where the ocean model's output lies, what layout it has, what of it is used, and what is refused."""

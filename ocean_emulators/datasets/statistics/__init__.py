@@ -1,0 +1,1 @@
+"""What fields are normalised by, and the climatology."""

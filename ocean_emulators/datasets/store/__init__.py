@@ -1,0 +1,1 @@
+"""The packed training store: its layout, its files, its encoding."""

@@ -1,0 +1,84 @@
+"""Sets the emulator beside the baselines, start by start, with intervals."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import Field
+
+from ocean_emulators.aggregator.scores import by_variable, normalised_rmse
+from ocean_emulators.config import Config
+from ocean_emulators.eval.report import EMULATOR
+from ocean_emulators.forecasting.baselines import BaselineName
+
+
+class ComparisonConfig(Config):
+    baselines: tuple[BaselineName, ...] = (
+        "persistence",
+        "anomaly_persistence",
+        "damped_anomaly_persistence",
+        "climatology",
+    )
+    """what to compare with"""
+    bootstrap_draws: int = Field(1000, ge=0)
+    """resamplings behind each interval"""
+    bootstrap_block_days: float = Field(30, gt=0)
+    """length of the blocks of consecutive starts that are drawn together, days: neighbouring starts are not independent"""
+    confidence: float = Field(0.95, gt=0, lt=1)
+    """probability that intervals hold"""
+    seed: int = Field(0, ge=0)
+    """seed of the resampling"""
+
+
+def compare(
+    sums: dict[str, xr.Dataset], std: xr.DataArray, config: ComparisonConfig, start_days: float
+) -> pd.DataFrame:
+    """Normalised RMSE of each forecaster, by variable and lead, beside the emulator's.
+
+    Parameters
+    ----------
+    sums: by forecaster, the emulator among them, over the same starts
+    std: [channel]
+    start_days: distance of the starts, days
+
+    Returns
+    -------
+    Columns forecast, variable, lead, nrmse; and emulator_ratio (emulator / forecast, below 1: the emulator is better) with
+    ratio_low, ratio_high, its interval by a paired block bootstrap over starts.
+    """
+    draws = block_draws(sums[EMULATOR].sizes["start"], max(1, round(config.bootstrap_block_days / start_days)), config)
+    squared = {name: _squared_by_start(dataset, std) for name, dataset in sums.items()}
+    tables = []
+    for name, dataset in sums.items():
+        table = xr.Dataset({"nrmse": normalised_rmse(dataset, std)})
+        table["emulator_ratio"] = normalised_rmse(sums[EMULATOR], std) / table["nrmse"]
+        ratios = _resampled(squared[EMULATOR], draws) / _resampled(squared[name], draws)
+        low, high = (1 - config.confidence) / 2, (1 + config.confidence) / 2
+        bounds = (
+            np.quantile(np.sqrt(ratios), [low, high], axis=0) if len(draws) else np.full((2, *ratios.shape[1:]), np.nan)
+        )
+        table["ratio_low"], table["ratio_high"] = ((("variable", "lead"), bound) for bound in bounds)
+        tables.append(table.drop_vars("region").to_dataframe().reset_index().assign(forecast=name))
+    columns = ["forecast", "variable", "lead", "nrmse", "emulator_ratio", "ratio_low", "ratio_high"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def block_draws(n_starts: int, block: int, config: ComparisonConfig) -> np.ndarray:
+    """Indices of starts, [draw, start]: circular blocks of consecutive ones (Politis & Romano 1992)."""
+    rng = np.random.default_rng(config.seed)
+    n_blocks = -(-n_starts // block)
+    first = rng.integers(0, n_starts, (config.bootstrap_draws, n_blocks))
+    return ((first[..., None] + np.arange(block)) % n_starts).reshape(config.bootstrap_draws, n_blocks * block)[
+        :, :n_starts
+    ]
+
+
+def _squared_by_start(sums: xr.Dataset, std: xr.DataArray) -> xr.DataArray:
+    chosen = sums.sel(region="global")
+    return by_variable(chosen["squared_error"] / chosen["weight"] / std**2).transpose("start", "variable", "lead")
+
+
+def _resampled(squared: xr.DataArray, draws: np.ndarray) -> np.ndarray:
+    """Means over drawn starts, [draw, variable, lead]: one product instead of a loop over draws."""
+    n = squared.sizes["start"]
+    counts = np.stack([np.bincount(draw, minlength=n) for draw in draws]) if len(draws) else np.zeros((0, n))
+    return np.tensordot(counts / n, squared.values, axes=1)

@@ -1,0 +1,1 @@
+"""Whatever predicts: the emulator, and the baselines that it must beat."""

@@ -1,0 +1,67 @@
+"""The encoder that reads each patch by a Perceiver: the patch's cells are its tokens."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ocean_emulators.models.fomo.chunks import in_chunks
+from ocean_emulators.models.fomo.embeddings import PatchEncoding, cell_features
+from ocean_emulators.models.fomo.patches import PatchedGrid, PerGrid
+from ocean_emulators.models.fomo.perceiver import LatentsConfig, Perceiver
+
+
+class PerceiverEncoderConfig(LatentsConfig):
+    type: Literal["perceiver"] = "perceiver"
+    """kind of encoder"""
+    width: int = Field(128, ge=4, multiple_of=4)
+    """channels of the latent grid that the processor is given, a multiple of 4"""
+    depth: int = Field(2, ge=1)
+    """how often the cells of a patch are read"""
+    frequency_bands: int = Field(4, ge=1)
+    """frequencies by which a cell knows its place in the patch"""
+    max_frequency: float = Field(20.0, ge=2)
+    """twice the highest of them, in periods per half patch: the cells along the longest side of a patch on the finest grid"""
+
+    def build(self, in_channels: int, grids: Sequence[PatchedGrid]) -> "PerceiverEncoder":
+        """The encoder, with fresh weights."""
+        return PerceiverEncoder(self, in_channels, grids)
+
+
+class PerceiverEncoder(nn.Module):
+    """Cells, each with its channels and its place in the patch, are read into one vector a patch. Land is read as zeros."""
+
+    def __init__(self, config: PerceiverEncoderConfig, in_channels: int, grids: Sequence[PatchedGrid]) -> None:
+        super().__init__()
+        self.patched, self.out_channels = list(grids), config.width
+        self.places = PerGrid(cell_features(grid.patch, config.max_frequency, config.frequency_bands) for grid in grids)
+        token_width = in_channels + 2 * (2 * config.frequency_bands + 1)
+        self.perceiver = Perceiver(
+            token_width,
+            config.width,
+            config.depth,
+            config.latents,
+            config.latent_width,
+            config.heads,
+            config.head_width,
+        )
+        self.encoding = PatchEncoding(config.width, grids)
+        # The widest layers of one patch: of its latents, or its tokens.
+        self.values = config.widest
+        self.token_width = token_width
+
+    def forward(self, x: Tensor, resolution: int) -> Tensor:
+        """[batch, in_channels, lat, lon] -> [batch, width, latent lat, latent lon]"""
+        grid, places = self.patched[resolution], self.places(resolution)
+
+        def read(cells: Tensor) -> Tensor:
+            tokens = torch.cat([cells, places.expand(len(cells), -1, -1)], dim=2)
+            encoded: Tensor = self.perceiver(tokens)
+            return encoded
+
+        values = max(self.values, len(places) * self.token_width)
+        patches = in_chunks(read, grid.split(x), values=values).unflatten(0, (len(x), *grid.latent_shape))
+        latent: Tensor = self.encoding(patches, resolution)
+        return latent.permute(0, 3, 1, 2)

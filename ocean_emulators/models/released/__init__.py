@@ -1,0 +1,1 @@
+"""Released weights: read, checked, and written in their layout."""

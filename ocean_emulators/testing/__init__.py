@@ -1,0 +1,1 @@
+"""Oceans made for tests and benchmarks."""
