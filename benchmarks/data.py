@@ -28,10 +28,10 @@ from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Cache, Rows
 from ocean_emulators.datasets.loading.samplers import BatchSampler
 from ocean_emulators.datasets.loading.train_data import Batch, TrainData, Windows
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics.normalisation import Statistics
-from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, times_per_file
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path, times_per_file
 from ocean_emulators.parallel import Resources
 from ocean_emulators.testing.coded_ocean import om4_times, write_om4
 
@@ -69,7 +69,7 @@ def make(folder: Path, grid: str, times: int, storage: str = "float32") -> Prepa
     config = data_config(source, times, storage)
     into = folder / f"{source.stem}_{storage}"
     prepare(config, into)
-    return Prepared(source, config, open_store(store_path(into, 1)))
+    return Prepared(source, config, open_store(store_path(into, "x1")))
 
 
 def data_config(source: Path, times: int, storage: str = "float32") -> DataConfig:

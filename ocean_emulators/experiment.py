@@ -12,7 +12,8 @@ from ocean_emulators.config import Config, load_yaml, parse
 from ocean_emulators.config.base import did_you_mean
 from ocean_emulators.cost import Cost, cost_of_call
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation.job import resolutions, select
+from ocean_emulators.datasets.preparation.coarsening import resolutions
+from ocean_emulators.datasets.source.selection import select
 from ocean_emulators.errors import UserError
 from ocean_emulators.eval.comparison import ComparisonConfig
 from ocean_emulators.eval.eval import EvaluationConfig

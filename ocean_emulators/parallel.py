@@ -1,6 +1,5 @@
 """Runs a function over many pieces of work, with no more of them in memory than a stated limit allows."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -121,12 +120,3 @@ def _cluster(address: str, fitting: int) -> Iterator[Pool]:
 def _program_bytes() -> int:
     """The memory that this process held before its first work; later, much of what it holds is free to be used again."""
     return int(psutil.Process().memory_info().rss)
-
-
-def fsync(path: str | os.PathLike[str]) -> None:
-    """Have the content of a file, or the entries of a folder, on the disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

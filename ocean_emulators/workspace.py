@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ocean_emulators.datasets.preparation.job import store_path
+from ocean_emulators.datasets.store.packed_store import store_path
 
 PREPARED = Path("data/prepared")
 STATISTICS = Path("data/stats")
@@ -28,9 +28,9 @@ FIGURES = "figures"
 
 def prepared(factor: int) -> Path:
     """The prepared store of the source's grid coarsened by `factor`."""
-    return store_path(PREPARED, factor)
+    return store_path(PREPARED, f"x{factor}")
 
 
 def statistics(factor: int) -> Path:
     """Its statistics."""
-    return store_path(STATISTICS, factor)
+    return store_path(STATISTICS, f"x{factor}")

@@ -9,9 +9,9 @@ import pytest
 os.environ["OCEAN_EMULATORS_TRACKER"] = "none"
 
 from ocean_emulators.config import parse
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
-from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.experiment import Experiment
 from tests import tiny
 
@@ -33,7 +33,7 @@ def store(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> P
     """The tiny ocean, prepared."""
     folder = tmp_path_factory.mktemp("data") / "prepared"
     prepare(experiment.data, folder)
-    return open_store(store_path(folder, 1))
+    return open_store(store_path(folder, "x1"))
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,11 @@ import pytest
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation.job import prepare, select, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source.anomalies import derived, seasonal_mean
 from ocean_emulators.datasets.source.layouts import open_source
-from ocean_emulators.datasets.store.packed_store import open_store
+from ocean_emulators.datasets.source.selection import select
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
 from tests import tiny
 
@@ -41,7 +42,7 @@ def test_all_times_are_those_of_the_source_not_of_the_periods(tmp_path: Path) ->
     tiny.dataset().to_zarr(tmp_path / "s.zarr", zarr_format=2)
     periods = {**SHORT, "train": {"start": "2001-01-01", "end": "2001-12-31"}}
     prepare(config(tmp_path / "s.zarr", periods=periods, anomaly_period="all"), tmp_path / "prepared")
-    store = open_store(store_path(tmp_path / "prepared", 1))
+    store = open_store(store_path(tmp_path / "prepared", "x1"))
     hfds = tiny.dataset()["hfds"].values[:, store.mask[-1]]
     expected = hfds[73:] - np.tile(hfds.reshape(3, 73, -1).mean(0), (2, 1))
     assert np.allclose(store.rows(0, 146)[:, -store.mask[-1].sum() :], expected, atol=1e-4)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ocean_emulators.build import Ocean
 from ocean_emulators.config import load_yaml, parse
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import compute_statistics
-from ocean_emulators.datasets.store.packed_store import open_store
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, make_plan
 from ocean_emulators.models.base import OceanContext
@@ -471,7 +471,7 @@ def test_it_learns_on_two_resolutions_together(source: Path, tmp_path: Path) -> 
     tree["data"]["coarsen"] = [1, 2]
     experiment = parse(Experiment, {**tree, "model": TINY}, "tiny")
     prepare(experiment.data, tmp_path / "prepared")
-    stores = [open_store(store_path(tmp_path / "prepared", factor)) for factor in (1, 2)]
+    stores = [open_store(store_path(tmp_path / "prepared", f"x{factor}")) for factor in (1, 2)]
     statistics = compute_statistics(stores[0], experiment.data.periods.train)
     oceans = [Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint) for store in stores]
     trainer = build_trainer(experiment, oceans, Runtime(device="cpu"), tmp_path / "last.pt", lambda epoch, logs: None)

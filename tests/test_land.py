@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import compute_statistics
-from ocean_emulators.datasets.store.packed_store import open_store
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.families import parse_model
@@ -32,7 +32,7 @@ def predicted(raw: Path, folder: Path) -> list[Tensor]:
     """What models of all families make of the first state of a source, normalised by its own statistics."""
     experiment = parse(Experiment, tiny.experiment(raw), "tiny")
     prepare(experiment.data, folder)
-    store = open_store(store_path(folder, 1))
+    store = open_store(store_path(folder, "x1"))
     statistics = compute_statistics(store, experiment.data.periods.train)
     packing, outputs = Packing.of(store, statistics), []
     fields = packing.unpack(torch.as_tensor(store.stored(0, 2)[0]))

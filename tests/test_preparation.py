@@ -25,10 +25,12 @@ from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.preparation import job as preparation
-from ocean_emulators.datasets.preparation.job import prepare, resolutions, select, store_path
+from ocean_emulators.datasets.preparation.coarsening import resolutions
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source import layouts as sources
+from ocean_emulators.datasets.source.selection import select
 from ocean_emulators.datasets.statistics.normalisation import Statistics
-from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.grid import cell_area
 from ocean_emulators.ocean.regions import SCORE_REGIONS
@@ -49,7 +51,7 @@ def write(dataset: xr.Dataset, path: Path, **kwargs: Any) -> Path:
 
 def prepared(dataset: xr.Dataset, tmp_path: Path, name: str, **changes: Any) -> PackedStore:
     prepare(config(write(dataset, tmp_path / f"{name}.zarr"), **changes), tmp_path / name)
-    return open_store(store_path(tmp_path / name, 1))
+    return open_store(store_path(tmp_path / name, "x1"))
 
 
 def encoded() -> xr.Dataset:
@@ -82,7 +84,7 @@ def test_every_cell_is_where_the_store_says(tmp_path: Path) -> None:
 def test_a_missing_value_is_named_and_the_old_store_stays(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "prepared"
     prepare(config(source), folder)
-    before = open_store(store_path(folder, 1)).fingerprint
+    before = open_store(store_path(folder, "x1")).fingerprint
     dataset = tiny.dataset()
     y, x = np.argwhere(dataset["mask_1"].values)[5]
     dataset["so_1"][100, y, x] = np.nan
@@ -91,7 +93,7 @@ def test_a_missing_value_is_named_and_the_old_store_stays(source: Path, tmp_path
     when = dataset["time"].values[100]
     with pytest.raises(UserError, match=rf"so_1 \(level 1, 70 m\) has no value at {when} in 1 cell.*{where}; mend"):
         prepare(config(bad), folder)
-    assert open_store(store_path(folder, 1)).fingerprint == before
+    assert open_store(store_path(folder, "x1")).fingerprint == before
     assert not list(tmp_path.glob("prepare-*")), "what can't be gone on with is not left behind"
 
 
@@ -104,7 +106,7 @@ def test_coarse_cells_are_means_over_wet_area(tmp_path: Path) -> None:
     dataset = tiny.dataset()
     folder = tmp_path / "prepared"
     prepare(config(write(dataset, tmp_path / "s.zarr"), coarsen=[2, 1]), folder)
-    fine, coarse = (open_store(store_path(folder, factor)) for factor in (1, 2))
+    fine, coarse = (open_store(store_path(folder, f"x{factor}")) for factor in (1, 2))
     area = cell_area(dataset["y"].values, dataset["x"].values)
     assert coarse.grid.area.sum() == pytest.approx(area.sum())
     fields = [dense(store, store.rows(3, 4)[0]) for store in (fine, coarse)]
@@ -132,7 +134,7 @@ def test_scores_of_a_coarse_ocean_weigh_what_is_wet(source: Path, tmp_path: Path
     prepare(config(source, coarsen=[4, 1]), tmp_path / "prepared")
     weights = []
     for factor in (1, 4):
-        store = open_store(store_path(tmp_path / "prepared", factor))
+        store = open_store(store_path(tmp_path / "prepared", f"x{factor}"))
         ones = np.ones(len(store.channels))
         statistics = Statistics(ones, ones, ones, np.zeros((1, 1), "f4"), tuple(c.name for c in store.channels), "")
         packing = Packing(store.prognostic, store.forcing, store.mask, statistics)
@@ -149,7 +151,7 @@ def test_fractions_of_the_source_are_weights(source: Path, store: PackedStore, t
     assert np.array_equal(weighted.rows(0, 9), store.rows(0, 9))
     assert np.array_equal(weighted.grid.wet_area(1), store.grid.area * np.nan_to_num(fraction[1]))
     assert weighted.fingerprint != store.fingerprint
-    coarse = open_store(store_path(tmp_path / "fractions", 2))
+    coarse = open_store(store_path(tmp_path / "fractions", "x2"))
     for level in range(tiny.LEVELS):
         assert coarse.grid.wet_area(level).sum() == pytest.approx(weighted.grid.wet_area(level).sum(), rel=1e-12)
 
@@ -162,7 +164,7 @@ def test_without_fractions_cells_weigh_their_area(store: PackedStore) -> None:
 def test_a_store_does_not_depend_on_what_is_made_beside_it(source: Path, tmp_path: Path) -> None:
     for name, factors in (("alone", [4]), ("together", [2, 4, 1])):
         prepare(config(source, coarsen=factors), tmp_path / name)
-    alone, together = (open_store(store_path(tmp_path / name, 4)) for name in ("alone", "together"))
+    alone, together = (open_store(store_path(tmp_path / name, "x4")) for name in ("alone", "together"))
     assert alone.fingerprint == together.fingerprint
     assert np.array_equal(alone.rows(0, 219), together.rows(0, 219))
 
@@ -199,7 +201,7 @@ def test_each_chunk_of_the_source_is_read_once(
     counts = Counter(key for key in read if key in chunks)
     assert set(counts) == chunks
     assert {key for key, n in counts.items() if n > 1} == {key for key in chunks if re.search(r"/0[./]", key)}
-    rows = open_store(store_path(tmp_path / "prepared", 1)).rows(0, 219)
+    rows = open_store(store_path(tmp_path / "prepared", "x1")).rows(0, 219)
     assert np.array_equal(rows[:, : expected.shape[1]], expected)
 
 
@@ -403,7 +405,7 @@ def test_half_the_size_states_its_error(
     storage: str, error: float, source: Path, store: PackedStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare(config(source, storage=storage, coarsen=[1, 2]), tmp_path / "half", times_per_file=50)
-    half = open_store(store_path(tmp_path / "half", 1))
+    half = open_store(store_path(tmp_path / "half", "x1"))
     assert half.fingerprint != store.fingerprint
     assert f"x1.zarr: stored as {storage}, off by" in capsys.readouterr().out
     shards = sum(f.stat().st_size for f in half.path.glob("rows/c/*/*"))
@@ -422,7 +424,7 @@ def test_killed_after_the_stores_are_in_place_it_begins_anew(source: Path, tmp_p
     """What is left of a work folder whose stores have moved away is no work to go on with."""
     data = config(source)
     prepare(data, tmp_path / "prepared", tmp_path / "scratch")
-    before = open_store(store_path(tmp_path / "prepared", 1)).fingerprint
+    before = open_store(store_path(tmp_path / "prepared", "x1")).fingerprint
     left: list[Path] = []
     discard = preparation._discard
     preparation._discard = left.append  # type: ignore[assignment]
@@ -432,7 +434,7 @@ def test_killed_after_the_stores_are_in_place_it_begins_anew(source: Path, tmp_p
         preparation._discard = discard
     assert (left[0] / "begun.json").is_file()
     prepare(data, tmp_path / "prepared", tmp_path / "scratch")
-    assert open_store(store_path(tmp_path / "prepared", 1)).fingerprint == before
+    assert open_store(store_path(tmp_path / "prepared", "x1")).fingerprint == before
     assert not list((tmp_path / "scratch").glob("prepare-*"))
 
 

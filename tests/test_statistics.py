@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig, Period, StatisticsConfig
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import (
     Moments,
     Statistics,
@@ -21,7 +21,7 @@ from ocean_emulators.datasets.statistics.normalisation import (
     read_statistics,
     write_statistics,
 )
-from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.parallel import Resources
 from tests import tiny
@@ -46,7 +46,7 @@ def test_other_periods_do_not_matter(tmp_path: Path, statistics: Statistics, exp
         dataset[name][146:] *= 3
     dataset.to_zarr(tmp_path / "s.zarr", zarr_format=2)
     prepare(experiment_data.replace(source=str(tmp_path / "s.zarr")), tmp_path / "packed")
-    changed = compute_statistics(open_store(store_path(tmp_path / "packed", 1)), experiment_data.periods.train)
+    changed = compute_statistics(open_store(store_path(tmp_path / "packed", "x1")), experiment_data.periods.train)
     for name in ("mean", "std", "change_std", "climatology"):
         assert np.array_equal(getattr(changed, name), getattr(statistics, name))
     assert changed.fingerprint != statistics.fingerprint
@@ -68,7 +68,7 @@ def test_a_field_that_does_not_vary_is_refused(tmp_path: Path, experiment_data: 
     dataset.to_zarr(tmp_path / "s.zarr", zarr_format=2)
     prepare(experiment_data.replace(source=str(tmp_path / "s.zarr")), tmp_path / "packed")
     with pytest.raises(UserError, match="data: zos does not vary over the training period"):
-        compute_statistics(open_store(store_path(tmp_path / "packed", 1)), experiment_data.periods.train)
+        compute_statistics(open_store(store_path(tmp_path / "packed", "x1")), experiment_data.periods.train)
 
 
 def rows_with_gaps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:

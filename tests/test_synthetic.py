@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source.layouts import open_source
-from ocean_emulators.datasets.store.packed_store import open_store
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.ocean.levels import OM4_DEPTH, OM4_THICKNESS
@@ -59,7 +59,7 @@ def test_every_value_comes_out_in_its_place(layout: Layout, zarr_format: Any, la
     ocean = write_om4(path, SHAPE, TIMES, levels, layout, zarr_format, land=land, encode=True)
     forcing = ["tauuo", "tauvo", "hfds", *(["hfds_anomalies"] if layout == "legacy" else [])]
     prepare(config(path, [0, 2], forcing), tmp_path / "prepared")
-    store = open_store(store_path(tmp_path / "prepared", 1))
+    store = open_store(store_path(tmp_path / "prepared", "x1"))
     assert np.array_equal(store.time, ocean.time)
     assert np.allclose(store.grid.lev, OM4_DEPTH[:levels])
     assert np.allclose(store.grid.thickness, OM4_THICKNESS[:levels])

@@ -10,9 +10,9 @@ import torch
 from ocean_emulators.build import Ocean
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
-from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
@@ -132,7 +132,7 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     tree["model"] |= {"widths": [6], "dilation": [1]}
     both = parse(Experiment, tree, "tiny")
     prepare(both.data, tmp_path / "prepared")
-    stores = [open_store(store_path(tmp_path / "prepared", factor)) for factor in both.trained]
+    stores = [open_store(store_path(tmp_path / "prepared", f"x{factor}")) for factor in both.trained]
     statistics = compute_statistics(stores[0], both.data.periods.train)
     oceans = [Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint) for store in stores]
     assert [ocean.store.grid.shape for ocean in oceans] == [(16, 32), (8, 16)]
@@ -154,6 +154,6 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     rest.run()
     assert history(rest) == history(whole)
     # The weights belong to no grid: they load into a model for one that was not trained on.
-    coarsest = open_store(store_path(tmp_path / "prepared", 4))
+    coarsest = open_store(store_path(tmp_path / "prepared", "x4"))
     context = OceanContext.of(Packing.of(coarsest, statistics), statistics, coarsest.grid)
     both.model.build(context).load_state_dict(whole.stepper.model.state_dict())

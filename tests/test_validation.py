@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation.job import prepare, select
+from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.datasets.source.selection import select
 from ocean_emulators.datasets.source.validation import read_block, validate_steps
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar

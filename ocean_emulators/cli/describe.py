@@ -10,9 +10,9 @@ import xarray as xr
 import zarr
 
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation.job import select_from
 from ocean_emulators.datasets.source.layouts import layout_of, read_as_it_is, to_canonical
 from ocean_emulators.datasets.source.location import Location, access_errors
+from ocean_emulators.datasets.source.selection import select_from
 from ocean_emulators.datasets.source.validation import read_block
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean import calendar

@@ -11,6 +11,11 @@ from ocean_emulators.ocean.calendar import DATE
 from ocean_emulators.ocean.fields import Channel
 
 
+def grid_name(factor: int) -> str:
+    """What the source's grid coarsened by a factor is called: `x1`, `x2`. It has no other identity."""
+    return f"x{factor}"
+
+
 class Period(Config):
     start: str
     """first day, YYYY-MM-DD in the calendar of the source"""
@@ -144,6 +149,11 @@ class DataConfig(Config):
         if any(level < 0 for level in value) or list(value) != sorted(set(value)):
             raise ValueError(f"found {list(value)}: expected level numbers from the surface (0) down, each once")
         return value
+
+    @property
+    def grids(self) -> tuple[str, ...]:
+        """Names of the prepared grids; all are normalised by the statistics of the first."""
+        return tuple(map(grid_name, self.coarsen))
 
     @property
     def prognostic_channels(self) -> tuple[Channel, ...]:

@@ -11,9 +11,9 @@ from distributed import LocalCluster
 
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig, StatisticsConfig
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import compute_statistics
-from ocean_emulators.datasets.store.packed_store import open_store
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.parallel import Resources
 from tests import tiny
@@ -47,7 +47,7 @@ def test_a_cluster_gives_the_bytes_that_threads_give(cluster: LocalCluster, sour
     for name, resources in (("threads", Resources(memory_gib=8)), ("cluster", on(cluster))):
         prepare(data(source, **changes), tmp_path / name, resources=resources, times_per_file=10)
     assert content(tmp_path / "cluster") == content(tmp_path / "threads")
-    store = open_store(store_path(tmp_path / "threads", 2))
+    store = open_store(store_path(tmp_path / "threads", "x2"))
     train, settings = data(source).periods.train, StatisticsConfig()
     threads, processes = (compute_statistics(store, train, settings, r) for r in (Resources(memory_gib=8), on(cluster)))
     for name in ("mean", "std", "change_std", "climatology"):
@@ -81,6 +81,6 @@ def test_the_stages_use_the_cluster_that_the_launch_configuration_names(
     path.write_text(yaml.safe_dump(launch))
     output = untouched.run("dvc", "repro", "stats", OCEAN_EMULATORS_LAUNCH=str(path))
     assert stages_run(output) == ["prepare", "stats"]
-    assert open_store(store_path(untouched.root / "data/prepared", 1)).grid.shape == (tiny.N_LAT, tiny.N_LON)
+    assert open_store(store_path(untouched.root / "data/prepared", "x1")).grid.shape == (tiny.N_LAT, tiny.N_LON)
     path.write_text(yaml.safe_dump({"prepare": {"scheduler": "tcp://127.0.0.1:9"}}))
     assert stages_run(untouched.run("dvc", "repro", "stats", OCEAN_EMULATORS_LAUNCH=str(path))) == []

@@ -23,7 +23,8 @@ import json, sys
 from pathlib import Path
 from ocean_emulators.config import parse
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.datasets.statistics.normalisation import compute_statistics
 from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.parallel import Resources
@@ -38,7 +39,7 @@ peaks = []
 prepare(data, folder, resources=resources)
 peaks.append(peak_gib())
 for factor in data.coarsen:
-    compute_statistics(open_store(store_path(folder, factor)), data.periods.train, data.statistics, resources)
+    compute_statistics(open_store(store_path(folder, f"x{factor}")), data.periods.train, data.statistics, resources)
 peaks.append(peak_gib())
 print(json.dumps(peaks))
 """

@@ -17,10 +17,10 @@ import pytest
 from botocore.config import Config
 
 from ocean_emulators.cli.describe import describe_source
-from ocean_emulators.datasets.preparation.job import prepare, store_path
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source.layouts import open_location, open_source
 from ocean_emulators.datasets.source.location import Location, pin, take_fingerprint
-from ocean_emulators.datasets.store.packed_store import open_store
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.testing.coded_ocean import channel_number, decode, write_om4
 from tests.integration.conftest import ENVIRONMENT, ROOT, Project, stages_run
@@ -109,7 +109,7 @@ def test_every_value_comes_from_s3_to_its_place(remote: str, endpoint: str, anon
     file = pointer(tmp_path / "om4.yaml", remote, endpoint, anonymous)
     pin(file)
     prepare(config(file, [0, 1], ["hfds"]), tmp_path / "ocean.packed")
-    store = open_store(store_path(tmp_path / "ocean.packed", 1))
+    store = open_store(store_path(tmp_path / "ocean.packed", "x1"))
     rows, end = store.rows(0, TIMES), 0
     for c, mask in zip(store.channels, store.mask, strict=True):
         begin, end = end, end + int(mask.sum())

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
+import xarray as xr
 
+from ocean_emulators.datasets.config import DataConfig, grid_name
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.grid import Grid
 
@@ -25,6 +27,11 @@ class Resolution:
     grid: Grid
     wet: np.ndarray
     """[lev, lat, lon], bool"""
+
+    @property
+    def name(self) -> str:
+        """What the grid is called: `x1`, `x2`."""
+        return grid_name(self.factor)
 
 
 def block_sum(values: np.ndarray, factor: int) -> np.ndarray:
@@ -97,3 +104,17 @@ def require_fractions(resolution: Resolution) -> None:
             f"data.source: ocean_fraction is {fraction[level, i, j]:g} in {int(wrong.sum())} cell(s) that masks call wet, "
             f"the first on level {level} at index ({i}, {j}); mend it to be above 0 and at most 1, or leave it out"
         )
+
+
+def resolutions(dataset: xr.Dataset, config: DataConfig) -> tuple[Resolution, ...]:
+    """The resolutions of a selected source: its own, then those of `data.coarsen`.
+
+    Raises
+    ------
+    UserError
+        If a factor does not divide the grid, or the source's ocean fractions contradict its masks.
+    """
+    wet = np.stack([dataset[f"mask_{k}"].values for k in range(dataset.sizes["lev"])])
+    source = Resolution(1, Grid.from_dataset(dataset), wet)
+    require_fractions(source)
+    return source, *(coarsen_resolution(source, factor) for factor in config.coarsen)

@@ -4,10 +4,8 @@ The times are worked on in blocks, each one file of every store, and each read f
 a folder that its configuration, source and code name: a preparation that was interrupted, however it was, goes on there.
 """
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -24,37 +22,30 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ocean_emulators.config.base import digest
-from ocean_emulators.datasets.config import DataConfig, Period
-from ocean_emulators.datasets.preparation.coarsening import Resolution, coarsen_resolution, require_fractions
+from ocean_emulators.datasets.config import DataConfig
+from ocean_emulators.datasets.preparation.coarsening import Resolution, resolutions
 from ocean_emulators.datasets.preparation.reader import BlockReader, MissingValues
 from ocean_emulators.datasets.source.anomalies import (
     derived,
     kept_seasonal_mean,
-    reference_seasons,
     season_of,
     seasonal_mean_bytes,
 )
 from ocean_emulators.datasets.source.completeness import require_whole
 from ocean_emulators.datasets.source.layouts import open_source
 from ocean_emulators.datasets.source.location import locate, require_unchanged
-from ocean_emulators.datasets.source.validation import validate_metadata, validate_state, validate_steps
+from ocean_emulators.datasets.source.selection import select_from, span_of_periods
 from ocean_emulators.datasets.store.encoding import Scaling
-from ocean_emulators.datasets.store.packed_store import create_store, seal_store, state_error, write_rows
-from ocean_emulators.errors import UserError
+from ocean_emulators.datasets.store.packed_store import create_store, seal_store, state_error, store_path, write_rows
+from ocean_emulators.files import move_folder, write_text
 from ocean_emulators.ocean import calendar
-from ocean_emulators.ocean.grid import Grid
-from ocean_emulators.parallel import Resources, fsync, open_pool, require_room
+from ocean_emulators.parallel import Resources, open_pool, require_room
 
 _IN_ONE_THREAD = Resources(workers=1)
 _SAMPLED_TIMES = 8
 _ABANDONED_SECONDS = 14 * 86400
 _ENCODING_BYTES = 16
 """What turning a value into half its size and looking at the error takes, beside the value."""
-
-
-def store_path(folder: Path, factor: int) -> Path:
-    """The prepared store of one resolution, the source's grid coarsened by `factor`."""
-    return folder / f"x{factor}.zarr"
 
 
 def prepare(
@@ -65,7 +56,7 @@ def prepare(
     code: str = "",
     times_per_file: int | None = None,
 ) -> None:
-    """Write the packed stores of a source, `store_path(folder, factor)`, replacing the folder when all are complete.
+    """Write the packed stores of a source, `store_path(folder, grid)`, replacing the folder when all are complete.
 
     Parameters
     ----------
@@ -99,55 +90,6 @@ def prepare(
         finally:
             _open_reader.cache_clear()
             _open_selected.cache_clear()
-
-
-def select(config: DataConfig) -> xr.Dataset:
-    """The part of the source that an experiment uses, lazily: its times, on its own grid.
-
-    Raises
-    ------
-    UserError
-        As `prepare`, save for memory and for values that are missing after the first time.
-    """
-    return select_from(open_source(config.source, keep_stacked=True), config)
-
-
-def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
-    """As `select`, from a source that is open."""
-    validate_metadata(dataset, config)
-    span = _span_of_periods(dataset["time"].values, config)
-    validate_steps(dataset["time"].values, span, config)
-    validate_state(dataset.isel(time=span.start), config)
-    for channel in derived(config, dataset):
-        reference_seasons(dataset["time"].values, channel, config)
-    return dataset.isel(time=span)
-
-
-def resolutions(dataset: xr.Dataset, config: DataConfig) -> tuple[Resolution, ...]:
-    """The resolutions of a selected source: its own, then those of `data.coarsen`.
-
-    Raises
-    ------
-    UserError
-        If a factor does not divide the grid, or the source's ocean fractions contradict its masks.
-    """
-    wet = np.stack([dataset[f"mask_{k}"].values for k in range(dataset.sizes["lev"])])
-    source = Resolution(1, Grid.from_dataset(dataset), wet)
-    require_fractions(source)
-    return source, *(coarsen_resolution(source, factor) for factor in config.coarsen)
-
-
-def _span_of_periods(time: np.ndarray, config: DataConfig) -> slice:
-    """The times from the first of any period to the last of any."""
-    for name in type(config.periods).model_fields:
-        period: Period = getattr(config.periods, name)
-        if not calendar.within(time, period.start, period.end).any():
-            raise UserError(
-                f"data.periods.{name}: {period.start} to {period.end} holds none of the times of {config.source}, "
-                f"{time[0]} to {time[-1]}"
-            )
-    inside = np.flatnonzero(calendar.within(time, config.periods.span.start, config.periods.span.end))
-    return slice(int(inside[0]), int(inside[-1]) + 1)
 
 
 @dataclass(frozen=True)
@@ -225,33 +167,33 @@ def _begin(config: DataConfig, work: Path, times_per_file: int | None) -> _Job:
     for resolution in sorted(wanted, key=lambda r: r.factor):
         # The finest first, whose files are the largest: a block is one file of each store.
         times_per_file = create_store(
-            store_path(work / "stores", resolution.factor),
+            store_path(work / "stores", resolution.name),
             config.prognostic_channels,
             config.forcing_channels,
             xr.DataArray(_mask(config, resolution), dims=("channel", "lat", "lon")),
             dataset["time"],
             resolution.grid,
-            scalings[resolution.factor],
+            scalings[resolution.name],
             times_per_file,
         )
     assert times_per_file is not None
-    _write_durably(begun, json.dumps({"times_per_file": times_per_file, "n_times": n_times}))
+    write_text(begun, json.dumps({"times_per_file": times_per_file, "n_times": n_times}))
     return _Job(config, work, times_per_file, n_times)
 
 
-def _scalings(config: DataConfig, work: Path, wanted: Sequence[Resolution]) -> dict[int, Scaling]:
+def _scalings(config: DataConfig, work: Path, wanted: Sequence[Resolution]) -> dict[str, Scaling]:
     """How values are stored, by resolution; in normalised units, from some times spread over the training period."""
-    counts = {r.factor: _mask(config, r).sum((1, 2)) for r in wanted}
-    samples = {factor: np.empty((0, 0), "f4") for factor in counts}
+    counts = {r.name: _mask(config, r).sum((1, 2)) for r in wanted}
+    samples = {name: np.empty((0, 0), "f4") for name in counts}
     if config.storage != "float32":
         reader, train = _open_reader(config, work), config.periods.train
         inside = np.flatnonzero(calendar.within(reader.time, train.start, train.end))
         times = np.unique(np.linspace(inside[0], inside[-1], _SAMPLED_TIMES).astype(int))
         read = [reader.read(int(time), int(time) + 1) for time in times]
         samples = {
-            r.factor: np.concatenate(rows) for r, rows in zip(reader.resolutions, zip(*read, strict=True), strict=True)
+            r.name: np.concatenate(rows) for r, rows in zip(reader.resolutions, zip(*read, strict=True), strict=True)
         }
-    return {factor: Scaling.of(config.storage, samples[factor], counts[factor]) for factor in counts}
+    return {name: Scaling.of(config.storage, samples[name], counts[name]) for name in counts}
 
 
 @lru_cache(maxsize=1)
@@ -270,7 +212,7 @@ def _require_whole(config: DataConfig, whole: xr.Dataset) -> None:
     chosen = config.prognostic_channels + config.forcing_channels
     fields = [str(c.field.anomaly_of) if c.name in made else c.field.name for c in chosen]
     everything = bool(made) and config.anomaly_period == "all"
-    span = slice(0, len(time)) if everything else _span_of_periods(time, config)
+    span = slice(0, len(time)) if everything else span_of_periods(time, config)
     require_whole(locate(config.source), whole, fields, config.levels, span)
 
 
@@ -323,14 +265,14 @@ def _prepare_block(job: _Job, block: int) -> int:
     reader, times = _open_reader(job.config, job.work), job.times(block)
     record = {}
     for resolution, rows in zip(reader.resolutions, reader.read(times.start, times.stop), strict=True):
-        written = write_rows(store_path(job.stores, resolution.factor), times.start, rows)
-        record[str(resolution.factor)] = {
+        written = write_rows(store_path(job.stores, resolution.name), times.start, rows)
+        record[resolution.name] = {
             "file": written.file.relative_to(job.stores).as_posix(),
             "bytes": written.file.stat().st_size,
             "rows": [hashlib.sha256(row).hexdigest() for row in rows],
             "squared_error": written.squared_error.tolist(),
         }
-    _write_durably(job.record(block), json.dumps(record))
+    write_text(job.record(block), json.dumps(record))
     return len(times)
 
 
@@ -347,7 +289,7 @@ def _finish(job: _Job, folder: Path) -> None:
     reader = _open_reader(job.config, job.work)
     records = [json.loads(job.record(block).read_text()) for block in job.blocks]
     for resolution in reader.resolutions:
-        path, parts = store_path(job.stores, resolution.factor), [r[str(resolution.factor)] for r in records]
+        path, parts = store_path(job.stores, resolution.name), [r[resolution.name] for r in records]
         rows = chain.from_iterable(part["rows"] for part in parts)
         content = digest(list(rows), _describe(job.config, resolution, reader.time))
         if job.config.storage != "float32":
@@ -355,18 +297,7 @@ def _finish(job: _Job, folder: Path) -> None:
             error = sum(np.array(part["squared_error"]) for part in parts)
             print(state_error(path, job.config.storage, np.sqrt(error / job.n_times)), flush=True)
         seal_store(path, content)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        job.stores.replace(folder)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        # Scratch is on another file system: a copy takes time, and half of one must not look like a store.
-        building = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(building, ignore_errors=True)
-        shutil.copytree(job.stores, building)
-        building.replace(folder)
+    move_folder(job.stores, folder)
 
 
 def _describe(config: DataConfig, resolution: Resolution, time: np.ndarray) -> list[object]:
@@ -382,12 +313,3 @@ def _mask(config: DataConfig, resolution: Resolution) -> np.ndarray:
     """The wet cells of each channel, [channel, lat, lon], bool."""
     channels = config.prognostic_channels + config.forcing_channels
     return resolution.wet[[c.mask_level for c in channels]]
-
-
-def _write_durably(path: Path, text: str) -> None:
-    """A small file that is there as a whole or not at all, whatever is killed when."""
-    building = path.with_name(path.name + ".partial")
-    building.write_text(text)
-    fsync(building)
-    os.replace(building, path)
-    fsync(path.parent)

@@ -28,10 +28,10 @@ from ocean_emulators.datasets.config import Period
 from ocean_emulators.datasets.store.encoding import Scaling, Storage
 from ocean_emulators.datasets.store.shards import Shards, damaged
 from ocean_emulators.errors import UserError
+from ocean_emulators.files import fsync
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
 from ocean_emulators.ocean.grid import Grid
-from ocean_emulators.parallel import fsync
 
 _MANIFEST = "manifest.json"
 _MAX_FILES = 200
@@ -109,6 +109,11 @@ class PackedStore:
                 f"{self.time[0]} to {self.time[-1]}"
             )
         return range(int(inside[0]), int(inside[-1]) + 1)
+
+
+def store_path(folder: Path, grid: str) -> Path:
+    """Where what is prepared of a grid stands in a folder."""
+    return folder / f"{grid}.zarr"
 
 
 def open_store(path: Path | str) -> PackedStore:
