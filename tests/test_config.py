@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.config import LaunchConfig
-from ocean_emulators.config import Config, apply_overrides, load_yaml, parse, render
+from ocean_emulators.config.base import Config, parse
+from ocean_emulators.config.overrides import apply_overrides
+from ocean_emulators.config.render import render
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.source.location import read_pointer
 from ocean_emulators.errors import UserError

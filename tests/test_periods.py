@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import compute_statistics, write_statistics

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig, Period, StatisticsConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import (

@@ -2,11 +2,9 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from ocean_emulators.config.base import Config
-from ocean_emulators.errors import UserError
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 _WORDS_OF_YAML = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
@@ -20,19 +18,6 @@ def render(config: Config, header: str = "") -> str:
     lines = [f"# {line}".rstrip() for line in header.splitlines()]
     lines += _mapping(config, indent=0)
     return "\n".join(lines) + "\n"
-
-
-def write(config: Config, path: Path, header: str) -> None:
-    """Write a configuration to a file.
-
-    Raises
-    ------
-    UserError
-        If there is no folder for it.
-    """
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no such folder: {path.parent}; make it first")
-    path.write_text(render(config, header))
 
 
 def _mapping(config: Config, indent: int) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.models.base import OceanContext
 
 

@@ -37,7 +37,7 @@ from ocean_emulators.datasets.source.selection import select_from, span_of_perio
 from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.packed_store import create_store, seal_store, state_error, store_path, write_rows
 from ocean_emulators.datasets.store.periods import write_period_digests
-from ocean_emulators.files import move_folder, write_text
+from ocean_emulators.files import move, write_text
 from ocean_emulators.ocean import calendar
 from ocean_emulators.parallel import Resources, open_pool, require_room
 
@@ -296,7 +296,7 @@ def _finish(job: _Job, folder: Path) -> None:
         rows = b"".join(bytes.fromhex(row) for part in parts for row in part["rows"])
         seal_store(path, np.frombuffer(rows, np.uint8).reshape(job.n_times, -1))
     write_period_digests(job.stores, job.config.periods, job.config.grids)
-    move_folder(job.stores, folder)
+    move(job.stores, folder)
 
 
 def _mask(config: DataConfig, resolution: Resolution) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.fomo.patches import PerGrid
 from ocean_emulators.models.fomo.regridding import Axes, interpolation, overlaps

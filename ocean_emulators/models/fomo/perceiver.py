@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 
 
 class LatentsConfig(Config):
