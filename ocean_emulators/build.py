@@ -26,6 +26,11 @@ class Ocean:
     fingerprint: str
     """of the first resolution's statistics, whichever is opened: one for all stages of an experiment"""
 
+    @property
+    def name(self) -> str:
+        """Of the grid."""
+        return self.store.path.stem
+
     def provenance(self, experiment: Experiment) -> Provenance:
         """Identity of an experiment on these data."""
         return Provenance(experiment.dump(), self.fingerprint)

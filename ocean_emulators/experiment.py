@@ -21,7 +21,7 @@ from ocean_emulators.models.families import ModelConfig
 from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING, Checkpointing
 from ocean_emulators.models.released.weights import Weights
 from ocean_emulators.ocean import calendar
-from ocean_emulators.ocean.grid import Grid
+from ocean_emulators.ocean.grid import Grid, grid_name
 from ocean_emulators.train.trainer import TrainConfig
 
 PARAMS = Path("params.yaml")
@@ -152,12 +152,12 @@ def make_plan(experiment: Experiment, variants: bool = False, weights: Weights |
     time = dataset["time"].values
     times, windows = times_of_periods(experiment, time), count_windows(experiment, time)
     prognostic, forcing = experiment.data.prognostic_channels, experiment.data.forcing_channels
-    oceans = [_context(len(prognostic), len(forcing), prepared[factor].grid) for factor in experiment.used]
+    oceans = [_context(len(prognostic), len(forcing), prepared[f].grid, grid_name(f)) for f in experiment.used]
     if weights:
         weights.require_channels([channel.name for channel in prognostic + forcing])
         with torch.device("meta"):
             weights.require_fit(experiment.model.build(*oceans))
-    finest = max(range(len(experiment.trained)), key=lambda k: oceans[k].mask.numel())
+    finest = max(oceans[: len(experiment.trained)], key=lambda ocean: ocean.mask.numel()).name
     model, training = experiment.model, experiment.train
     costs = {
         (p, c): cost_of_call(model.replace(precision=p, checkpointing=c), oceans, finest)
@@ -185,11 +185,11 @@ def make_plan(experiment: Experiment, variants: bool = False, weights: Weights |
     )
 
 
-def _context(n_prognostic: int, n_forcing: int, grid: Grid) -> OceanContext:
+def _context(n_prognostic: int, n_forcing: int, grid: Grid, name: str) -> OceanContext:
     """An ocean of which the grid alone is known."""
     mask = torch.ones(n_prognostic, *grid.shape, dtype=torch.bool)
     lat, lon = torch.tensor(grid.lat), torch.tensor(grid.lon)
-    return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.ones(n_prognostic))
+    return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.ones(n_prognostic), name)
 
 
 def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:

@@ -125,7 +125,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "text.pt")
 
 
-def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_path: Path) -> None:
+def test_several_grids_are_trained_on_together(experiment: Experiment, tmp_path: Path) -> None:
     """Each as often as asked for, scored apart, normalised like the first, and interrupted without a trace."""
     tree = tiny.experiment(experiment.data.source, epochs=2, rollout_calls=[1], passes=[1, 0.5])
     tree["data"]["coarsen"] = [1, 2, 4]
@@ -139,7 +139,7 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
 
     whole = build_trainer(both, oceans, RUNTIME, tmp_path / "whole.pt", quiet)
     draws = whole.samplers[0].batches(epoch=0)
-    shown = [sum(len(draw.indices) for draw in draws if draw.resolution == k) for k in (0, 1)]
+    shown = [sum(len(draw.indices) for draw in draws if draw.grid == grid) for grid in ("x1", "x2")]
     assert shown == [145, round(0.5 * 145)]
     whole.run()
     for name in ("train/mean/loss", "train/x2/mean/loss", "val/mean/loss", "val/x2/mean/loss"):

@@ -104,7 +104,7 @@ class Samudra(BaseModel):
         self.decoder = GlobeConv(config.channels[0], self.out_channels, config.head_kernel)
         self.begin_near_persistence(self.decoder)
 
-    def network(self, x: Tensor, resolution: int = 0) -> Tensor:
+    def network(self, x: Tensor, grid: str | None = None) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid"""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             x = self.unet(x)

@@ -48,7 +48,7 @@ def _trained_stepper(ocean: Ocean, device: torch.device) -> Stepper:
     """The emulator of the checkpoint, with its averaged weights."""
     checkpoint = load_checkpoint(paths.CHECKPOINT, device)
     config = parse_model(checkpoint["config"]["model"], str(paths.CHECKPOINT))
-    model = config.build(OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)).to(device)
+    model = config.build(OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid, ocean.name)).to(device)
     model.load_state_dict(checkpoint["averaged_model"])
     return Stepper(model, config)
 

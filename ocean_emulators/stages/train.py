@@ -65,9 +65,9 @@ def build_trainer(
     stepper = Stepper(
         model,
         experiment.model,
-        [_loss(experiment, ocean) for ocean in oceans],
+        {ocean.name: _loss(experiment, ocean) for ocean in oceans},
         experiment.train.detach_every,
-        [_input_noise(experiment, ocean) for ocean in oceans] if experiment.train.input_noise else [],
+        {ocean.name: _input_noise(experiment, ocean) for ocean in oceans} if experiment.train.input_noise else {},
     )
     calls, strides = experiment.train.rollout_calls, experiment.train.strides
     cache = runtime.cache if experiment.train.epochs else "none"  # nothing is read where nothing is learnt
@@ -79,16 +79,17 @@ def build_trainer(
     def windows(rows: Rows, name: str, n: int, strides: Sequence[int]) -> Windows:
         return Windows(rows, getattr(experiment.data.periods, name), name, stepper.requirements, n, strides)
 
-    train = [rows(ocean, "train") for ocean in oceans]
-    validation = [rows(ocean, "validation") for ocean in oceans]
+    train = {ocean.name: rows(ocean, "train") for ocean in oceans}
+    validation = {ocean.name: rows(ocean, "validation") for ocean in oceans}
+    grids = tuple(train)
     return Trainer(
         experiment.train,
         stepper,
-        [TrainData([windows(part, "train", n, strides) for part in train]) for n in calls],
-        TrainData([windows(part, "validation", calls[-1], (1,)) for part in validation]),
+        [TrainData({grid: windows(part, "train", n, strides) for grid, part in train.items()}) for n in calls],
+        TrainData({grid: windows(part, "validation", calls[-1], (1,)) for grid, part in validation.items()}),
         runtime.ahead,
-        TrainAggregator(channels, experiment.trained),
-        ValidateAggregator(channels, experiment.trained),
+        TrainAggregator(channels, grids),
+        ValidateAggregator(channels, grids),
         checkpoint,
         report,
     )
@@ -101,7 +102,7 @@ def _begin_from(initial: InitialWeights, model: nn.Module, ocean: Ocean) -> None
 
 
 def _context(ocean: Ocean) -> OceanContext:
-    return OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)
+    return OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid, ocean.name)
 
 
 def _loss(experiment: Experiment, ocean: Ocean) -> MaskedLoss:

@@ -145,7 +145,10 @@ class Trainer:
         self.train_aggregator, self.validate_aggregator = train_aggregator, validate_aggregator
         self.checkpoint, self.report = checkpoint, report
         passes = [passes for passes in config.passes if passes > 0]
-        self.samplers = [BatchSampler(data.sizes, config.batch_size, config.seed, passes) for data in train_data]
+        self.samplers = [
+            BatchSampler(data.sizes, config.batch_size, config.seed, dict(zip(data.sizes, passes, strict=True)))
+            for data in train_data
+        ]
         self.train_loaders = [
             Loader(data, sampler, ahead) for data, sampler in zip(train_data, self.samplers, strict=True)
         ]

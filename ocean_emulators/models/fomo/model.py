@@ -136,9 +136,9 @@ class Fomo(BaseModel):
             return config.build(width, self.out_channels, patched)
         return config.build(self.in_channels, width, self.out_channels, oceans, latent, self.config.checkpointing)
 
-    def network(self, x: Tensor, resolution: int = 0) -> Tensor:
+    def network(self, x: Tensor, grid: str) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid that it was built for"""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            latent = self.processor(self.encoder(x, resolution))
-            out: Tensor = self.decoder(latent, x, resolution)
+            latent = self.processor(self.encoder(x, grid))
+            out: Tensor = self.decoder(latent, x, grid)
         return out
