@@ -8,11 +8,7 @@ from ocean_emulators.config.base import Config, did_you_mean
 from ocean_emulators.ocean import fields
 from ocean_emulators.ocean.calendar import DATE
 from ocean_emulators.ocean.fields import Channel
-
-
-def grid_name(factor: int) -> str:
-    """What the source's grid coarsened by a factor is called: `x1`, `x2`. It has no other identity."""
-    return f"x{factor}"
+from ocean_emulators.ocean.grid import grid_name
 
 
 class Period(Config):
