@@ -22,3 +22,8 @@ def exit_on_user_error() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_CODE)
+
+
+def brief(error: BaseException) -> str:
+    """The first line of what an error says, or else its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
