@@ -80,8 +80,10 @@ def test_a_region(workspace: Workspace) -> None:
     finally:
         REGIONS.remove("east")
     sums = xr.open_zarr(workspace.evaluation.forecast_sums, consolidated=False)
-    assert 0 < float(sums["weight"].sel(region="east", channel="zos")) < float(
-        sums["weight"].sel(region="global", channel="zos")
+    assert (
+        0
+        < float(sums["weight"].sel(region="east", channel="zos"))
+        < float(sums["weight"].sel(region="global", channel="zos"))
     )
     assert "east" in set(pd.read_csv(workspace.evaluation.scores)["region"])
 

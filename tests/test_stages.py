@@ -73,7 +73,9 @@ def test_a_job_is_of_what_was_submitted(workspace: Workspace) -> None:
         jobs.append(pickle.loads(waiting))
         do_here(jobs[-1])
 
-    with pytest.raises(UserError, match=r"params.yaml: train was edited while stage train ran, so its result is not put"):
+    with pytest.raises(
+        UserError, match=r"params.yaml: train was edited while stage train ran, so its result is not put"
+    ):
         run_stage(workspace, "train", queue)
     (job,) = jobs
     left = results_of(job)

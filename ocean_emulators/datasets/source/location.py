@@ -23,7 +23,7 @@ from obstore.store import HTTPStore, S3Store
 from zarr.abc.store import Store
 from zarr.storage import LocalStore, ObjectStore, ZipStore
 
-from ocean_emulators.errors import UserError, brief
+from ocean_emulators.errors import UserError, brief, holds_keys
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
 _TRIES, _TRYING_SECONDS = 5, 30
@@ -170,6 +170,8 @@ def require_known_scheme(url: str) -> None:
         raise ValueError(
             f"found {url!r}: expected s3://, http:// or https://; copy it here, or serve it by one of these"
         )
+    if url.startswith("s3://") and holds_keys(url):
+        raise ValueError(f"found {url!r}: keys come from the environment or AWS's usual files")
 
 
 @lru_cache
