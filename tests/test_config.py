@@ -14,7 +14,7 @@ from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.render import render
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.source.location import read_pointer
+from ocean_emulators.datasets.source.pinning import read_pointer
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.ocean.calendar import within

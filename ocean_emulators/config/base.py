@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ocean_emulators.errors import UserError
+from ocean_emulators.errors import UserError, holds_keys
 
 
 class Config(BaseModel):
@@ -39,11 +39,26 @@ def parse(cls: type[ConfigT], tree: Any, source: str) -> ConfigT:
     """
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys and values, found {type(tree).__name__}")
+    for where, value in _leaves(tree):
+        if holds_keys(value):
+            raise UserError(
+                f"{source}: {where}: found {value!r}: what stands before @ or behind ? in a URL may be a key, and others read "
+                "this file; keys come from the environment, AWS's usual files or ~/.netrc"
+            )
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
         lines = [f"{source}: {_describe(cls, tree, fault)}" for fault in error.errors()]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _leaves(tree: Any, where: str = "") -> Iterable[tuple[str, Any]]:
+    """Every value of a tree of plain types that is no tree itself, and its keys."""
+    if not isinstance(tree, dict | list):
+        yield where, tree
+        return
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield from _leaves(value, f"{where}.{key}" if where else str(key))
 
 
 def digest(*parts: Any) -> str:
