@@ -21,7 +21,7 @@ from tests import tiny
 
 
 def changed(source: Path, *changes: str) -> Experiment:
-    return parse(Experiment, apply_overrides(tiny.experiment(source), list(changes)), "tiny")
+    return parse(Experiment, apply_overrides(Experiment, tiny.experiment(source), list(changes)), "tiny")
 
 
 TIMES = ["model.forcing_times=[0, 1]", "model.forcing_times=[]"]

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def configure(options: argparse.Namespace) -> None:
     """Render `params.yaml` from a preset and overrides."""
     path = preset_path(options.preset)
-    tree = apply_overrides(load_yaml(path), options.overrides)
+    tree = apply_overrides(Experiment, load_yaml(path), options.overrides)
     experiment = parse(Experiment, tree, str(path))
     header = (
         f"The whole experiment, rendered from {path.as_posix()} by `ocean-emulators configure`.\n"
@@ -62,7 +62,7 @@ def preset_path(name: str) -> Path:
 
 def check(options: argparse.Namespace) -> None:
     """Validate an experiment and print the plan."""
-    tree = apply_overrides(load_yaml(options.params), options.overrides)
+    tree = apply_overrides(Experiment, load_yaml(options.params), options.overrides)
     experiment = parse(Experiment, tree, str(options.params))
     initial = experiment.train.initial_weights
     weights = read_weights(initial.find(project_root()), initial.averaged) if initial else None

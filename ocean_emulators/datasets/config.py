@@ -6,8 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ocean_emulators.config import Config
 from ocean_emulators.config.base import did_you_mean
-from ocean_emulators.ocean import fields
-from ocean_emulators.ocean.calendar import DATE
+from ocean_emulators.ocean import calendar, fields
 from ocean_emulators.ocean.fields import Channel
 
 
@@ -25,9 +24,7 @@ class Period(Config):
     @field_validator("start", "end")
     @classmethod
     def _is_date(cls, value: str) -> str:
-        if not DATE.fullmatch(value):
-            raise ValueError(f"found {value!r}: expected a date as YYYY-MM-DD")
-        return value
+        return calendar.check_date(value)
 
     @model_validator(mode="after")
     def _ordered(self) -> "Period":
@@ -46,7 +43,7 @@ class Periods(Config):
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Periods":
-        named = [(name, getattr(self, name)) for name in type(self).model_fields]
+        named = list(self.named.items())
         for i, (first, a) in enumerate(named):
             for second, b in named[i + 1 :]:
                 if a.start <= b.end and b.start <= a.end:
@@ -55,6 +52,17 @@ class Periods(Config):
                         "scores would be of data that was trained on. Let one end before the other starts"
                     )
         return self
+
+    @property
+    def named(self) -> dict[str, Period]:
+        """Each by its name."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    @property
+    def days(self) -> dict[str, str]:
+        """The days that they begin and end on, by their keys in `params.yaml`."""
+        ends = ((name, end) for name in self.named for end in Period.model_fields)
+        return {f"data.periods.{name}.{end}": getattr(self.named[name], end) for name, end in ends}
 
     @property
     def span(self) -> Period:
