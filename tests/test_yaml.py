@@ -17,63 +17,19 @@ from ocean_emulators.config import load_yaml
 from ocean_emulators.config.yaml_files import LARGEST_FILE, parse_scalar
 from ocean_emulators.errors import UserError
 
-TEXT = [
-    "yes",
-    "no",
-    "on",
-    "off",
-    "y",
-    "n",
-    "Yes",
-    "NO",
-    "tRue",
-    "nULL",
-    "none",
-    "nan",
-    "inf",
-    "12:30:00",
-    "2001-02-03",
-    "1_000",
-    "0b101",
-    "+",
-    ".",
-    "1e",
-    "0x",
-    "1,000",
-    "1e5m",
-    "=",
+WORDS = "yes no on off y n Yes NO tRue nULL none nan inf 12:30:00 2001-02-03 1_000 0b101 + . 1e 0x 1,000 1e5m ="
+VALUES = [
+    *((word, word) for word in WORDS.split()),
+    *[("1e-4", 1e-4), ("1e-05", 1e-5), ("1E5", 1e5), ("1.", 1.0), (".5", 0.5), ("-.5e+3", -500.0), ("!!float 1", 1.0)],
+    *[("+1", 1), ("-0", 0), ("0777", 777), ("0o17", 15), ("0x1F", 31), ("! 1", 1)],
+    *[("1e400", float("inf")), (".inf", float("inf")), ("-.Inf", -float("inf"))],
+    *[("true", True), ("FALSE", False), ("null", None), ("~", None), ("", None)],
+    *[("'1'", "1"), ('"true"', "true"), ("!!str 1", "1"), ("2001-02-03 04:05:06", "2001-02-03 04:05:06")],
+    ("{yes: 1, 2: 3, null: 4, 1.5: 5}", {"yes": 1, "2": 3, "null": 4, "1.5": 5}),
 ]
-VALUES = {
-    "1e-4": 1e-4,
-    "1e-05": 1e-5,
-    "1E5": 1e5,
-    "1.": 1.0,
-    ".5": 0.5,
-    "-.5e+3": -500.0,
-    "+1": 1,
-    "-0": 0,
-    "0777": 777,
-    "0o17": 15,
-    "0x1F": 31,
-    "1e400": float("inf"),
-    ".inf": float("inf"),
-    "-.Inf": -float("inf"),
-    "!!float 1": 1.0,
-    "true": True,
-    "FALSE": False,
-    "null": None,
-    "~": None,
-    "": None,
-    "'1'": "1",
-    '"true"': "true",
-    "!!str 1": "1",
-    "! 1": 1,
-    "2001-02-03 04:05:06": "2001-02-03 04:05:06",
-    "{yes: 1, 2: 3, null: 4, 1.5: 5}": {"yes": 1, "2": 3, "null": 4, "1.5": 5},
-}
 
 
-@pytest.mark.parametrize(("text", "value"), [*((word, word) for word in TEXT), *VALUES.items()])
+@pytest.mark.parametrize(("text", "value"), VALUES)
 def test_values_are_those_of_the_core_schema(text: str, value: Any) -> None:
     found = parse_scalar(text)
     assert (found, type(found)) == (value, type(value))

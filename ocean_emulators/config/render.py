@@ -7,6 +7,7 @@ from typing import Any
 
 from ocean_emulators.config.base import Config
 from ocean_emulators.errors import UserError
+from ocean_emulators.files import write_text
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 _UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -34,7 +35,7 @@ def write(config: Config, path: Path, header: str) -> None:
     """
     if not path.parent.is_dir():
         raise UserError(f"{path}: no such folder: {path.parent}; make it first")
-    path.write_text(render(config, header), encoding="utf-8")
+    write_text(path, render(config, header))
 
 
 def _mapping(config: Config, indent: int) -> list[str]:
