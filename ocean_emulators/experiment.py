@@ -30,7 +30,7 @@ _BYTES = 4
 
 
 class Experiment(Config):
-    name: str = Field(min_length=1)
+    name: str = Field(max_length=250, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
     """name of the MLflow experiment that the runs stand under"""
     data: DataConfig
     """what is learnt from and predicted"""
@@ -45,11 +45,16 @@ class Experiment(Config):
 
     @model_validator(mode="after")
     def _weighted_fields_are_predicted(self) -> "Experiment":
-        for name in self.train.loss.field_weights:
+        weights = self.train.loss.field_weights or {}
+        for name in weights:
             if name not in self.data.prognostic:
                 raise ValueError(
                     f"train.loss.field_weights: {name!r} is not predicted; {did_you_mean(name, self.data.prognostic)}"
                 )
+        if all(weights.get(name) == 0 for name in self.data.prognostic):
+            raise ValueError(
+                "train.loss.field_weights: all are 0, so that nothing would be learnt; give one field more"
+            )
         return self
 
     @model_validator(mode="after")
@@ -212,13 +217,25 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
                 f"needs {max(spans)}; lengthen the period or shorten the rollout"
             )
         windows[name] = sum(times[name] - span + 1 for span in spans)
+    for share in experiment.train.passes:
+        if share > 0 and round(share * windows["train"]) == 0:
+            raise UserError(
+                f"train.passes: {share:g} of {windows['train']} windows is none; give 0 for a resolution that is not to be "
+                f"trained on, or at least {1 / windows['train']:.2g}"
+            )
+    lead, steps = experiment.evaluation.lead_days, experiment.evaluation.steps(step)
+    if not np.isclose(lead, steps * step):
+        fitting = " or ".join(f"{n * step:g}" for n in (int(lead / step), int(lead / step) + 1) if n)
+        raise UserError(
+            f"evaluation.lead_days: found {lead:g}, but the data have a state every {step:g} days; give a multiple of that, "
+            f"such as {fitting}"
+        )
     for days in experiment.evaluation.report_days:
-        if not np.isclose(days / step, round(days / step)):
+        if round(days / step) == 0 or not np.isclose(days / step, round(days / step)):
             raise UserError(
                 f"evaluation.report_days: found {days:g}, but the data have a state every {step:g} days; "
                 "give multiples of that"
             )
-    steps = experiment.evaluation.steps(step)
     reach = needs.past + 1 + needs.reach(steps)
     if times["test"] < reach:
         raise UserError(

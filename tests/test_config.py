@@ -1,6 +1,7 @@
 """The configuration system: what is refused, and how; includes, overrides, rendering; the presets that are shipped."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,24 @@ def refused(changes: list[str]) -> str:
         ("model.widths=[4]", ["model: widths has 1 resolutions and dilation 2"]),
         ("model.forcing_times=[2]", ["model", "forcing_times", "0 to 1"]),
         ("train.loss={field_weights: {hfds: 2}}", ["field_weights", "'hfds'"]),
+        (
+            "train.loss.field_weights={thetao: 0, so: 0, uo: 0, vo: 0, zos: 0}",
+            ["train.loss.field_weights: all are 0, so that nothing would be learnt"],
+        ),
+        (
+            "train.rollout_calls=[1, 1, 2, 3]",
+            ["train: rollout_calls: found [1, 1, 2, 3], of which 2 epoch(s) leave out 2"],
+        ),
+        ("train.detach_every=2", ["train: detach_every: found 2, but rollouts of 2 call(s)", "nothing is cut"]),
+        ("train.strides=[1, 1]", ["train.strides: found [1, 1]: expected each distance once"]),
+        ("train.adam_betas=[0.9, 1]", ["train.adam_betas.1: found 1", "less than 1"]),
+        ("train.seed=9223372036854775808", ["train.seed", "less than 9223372036854775808"]),
+        ("model.width=1000000000", ["model.width: found 1000000000", "less than or equal to 65536"]),
+        ("model.head_kernel=true", ["model.head_kernel: found True: expected an integer"]),
+        ("evaluation.report_days=[500]", ["evaluation: report_days: found [500.0]", "end after 30 days", "up to that"]),
+        ("evaluation.report_days=[]", ["evaluation.report_days", "at least 1 item"]),
+        ("comparison.baselines=[climatology, climatology]", ["comparison.baselines", "expected each once"]),
+        ("name=' '", ["name: found ' '"]),
         ("comparison.baselines=[guess]", ["comparison.baselines", "'guess'", "persistence"]),
     ],
 )
@@ -114,6 +133,49 @@ def test_many_mistakes_are_not_all_told() -> None:
     message = refused([f"data.levels=[{', '.join(5000 * ['x'])}]"])
     assert len(message.splitlines()) == 21
     assert message.endswith("and 4980 more")
+
+
+def numbers(schema: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number that a JSON schema has, with its place."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number") and not {"const", "enum"} & set(schema):
+            yield where, schema
+        for key, part in schema.items():
+            yield from numbers(part, f"{where}/{key}")
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from numbers(part, where)
+
+
+@pytest.mark.parametrize("cls", [Experiment, LaunchConfig])
+def test_every_number_has_bounds(cls: type[Config]) -> None:
+    found = list(numbers(cls.model_json_schema()))
+    assert len(found) > (40 if cls is Experiment else 3)
+    for where, schema in found:
+        assert {"minimum", "exclusiveMinimum"} & set(schema) and {"maximum", "exclusiveMaximum"} & set(schema), where
+
+
+LOOKS_LIKE = {
+    bool: ["1", "0", "yes", "'true'"],
+    int: ["true", "yes", "'1'", "1.5", "1_0"],
+    float: ["true", "no", "'1.0'", "1:30"],
+}
+
+
+def test_no_boolean_and_no_text_is_taken_for_a_number() -> None:
+    """The kind behind `learning_rate: yes`: each value of the whole experiment, and what looks like it and is none."""
+    trees = [parse(Experiment, tiny.experiment(), "tiny").dump()]
+    trees += [parse(Experiment, load_yaml(ROOT / "configs" / "experiment" / "om4_fomo.yaml"), "x").dump()]
+    for tree in trees:
+        for key, value in leaves(tree):
+            wrong = {
+                bool: ["1", "0", "yes", "'true'"],
+                int: ["true", "yes", "'1'", "1.5", "1_0"],
+                float: ["true", "no", "'1.0'"],
+            }
+            for text in wrong.get(type(value), []):
+                with pytest.raises(UserError, match=re.escape(key)):
+                    parse(Experiment, apply_overrides(Experiment, tree, [f"{key}={text}"]), "x")
 
 
 def test_a_missing_key_is_named() -> None:

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ocean_emulators.config import Config
 from ocean_emulators.config.base import did_you_mean
+from ocean_emulators.config.bounds import Count
 from ocean_emulators.ocean import calendar, fields
 from ocean_emulators.ocean.fields import Channel
 
@@ -105,9 +106,9 @@ class DataConfig(Config):
     """fields to predict, by their names in the field table (CMIP); this is their order in the model's channels"""
     forcing: tuple[str, ...]
     """fields given to the model at every step, never predicted"""
-    levels: tuple[int, ...] = Field(min_length=1)
+    levels: tuple[Annotated[int, Field(ge=0, le=10_000)], ...] = Field(min_length=1)
     """depth levels to keep, counted from the surface (0)"""
-    coarsen: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
+    coarsen: tuple[Count, ...] = Field((1,), min_length=1)
     """factors by which the grid of the source is coarsened in both directions, by means over wet area; one prepared store
     each; 1 is the source's own grid. All are normalised by the statistics of the first; train.passes says which are trained
     on, evaluation.coarsen which is rolled out"""
@@ -154,7 +155,7 @@ class DataConfig(Config):
     @field_validator("levels")
     @classmethod
     def _levels_ascend(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(level < 0 for level in value) or list(value) != sorted(set(value)):
+        if list(value) != sorted(set(value)):
             raise ValueError(f"found {list(value)}: expected level numbers from the surface (0) down, each once")
         return value
 

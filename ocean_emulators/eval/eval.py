@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ocean_emulators.config import Config
+from ocean_emulators.config.base import shown
+from ocean_emulators.config.bounds import Count, Days
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.store.packed_store import PackedStore
@@ -20,16 +22,25 @@ _TIMES_PER_FILE = 73
 
 
 class EvaluationConfig(Config):
-    lead_days: float = Field(90, gt=0)
-    """length of the forecasts from starts spread over the test period, days"""
-    coarsen: int | None = None
+    lead_days: Days = 90.0
+    """length of the forecasts from starts spread over the test period, days; a multiple of the data's time step"""
+    coarsen: Count | None = None
     """the resolution of data.coarsen that is rolled out, by its factor; null is the first; it need not be trained on"""
-    start_every: int = Field(1, ge=1)
+    start_every: Count = 1
     """distance of those starts, in time steps of the data"""
-    batch_size: int = Field(8, ge=1)
+    batch_size: Count = 8
     """forecasts that run side by side; bounds the memory"""
-    report_days: tuple[float, ...] = (10, 20, 30, 60, 90)
-    """leads shown in tables and summaries, days"""
+    report_days: tuple[Days, ...] = Field((10.0, 20.0, 30.0, 60.0, 90.0), min_length=1)
+    """leads shown in tables and summaries, days; those beyond lead_days are not reached, and left out"""
+
+    @model_validator(mode="after")
+    def _something_is_shown(self) -> "EvaluationConfig":
+        if min(self.report_days) > self.lead_days:
+            raise ValueError(
+                f"report_days: found {shown(self.report_days)}, but the forecasts end after {self.lead_days:g} days "
+                "(lead_days), and tables would be empty; give some up to that"
+            )
+        return self
 
     def steps(self, step_days: float) -> int:
         """The forecasts' length in time steps of the data."""
