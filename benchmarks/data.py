@@ -21,7 +21,7 @@ import xarray as xr
 import zarr
 from table import Result, ratio, run, seconds
 
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.loading.loader import Loader
 from ocean_emulators.datasets.loading.packing import Packing

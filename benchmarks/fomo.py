@@ -19,16 +19,18 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from ocean_emulators.aggregator.scores import normalised_rmse
+from ocean_emulators.eval.eval import Emulator
 
 from ocean_emulators import workspace as paths
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
-from ocean_emulators.aggregator.scores import normalised_rmse
 from ocean_emulators.build import Ocean, open_ocean
-from ocean_emulators.config import apply_overrides, load_yaml, parse
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.overrides import apply_overrides
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.statistics.normalisation import read_statistics
-from ocean_emulators.eval.eval import Emulator
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.parallel import Resources

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from table import Result, ratio, run, seconds
 from torch import Tensor, nn
 
-from ocean_emulators.config import load_yaml, parse
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.cost import cost_of_call
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import Samudra, SamudraConfig

@@ -1,1 +1,1 @@
-"""Where training and evaluation run: one place, on submitit's interface."""
+"""Where the stages' work is done: one place, on submitit's interface. `python -m launchers STAGE` is what DVC calls."""

@@ -1,26 +1,62 @@
 """`python -m launchers STAGE`: what the DVC stages call."""
 
-import sys
-from collections.abc import Callable
+import argparse
+from functools import partial
 
 from launchers.config import LaunchConfig, load_launch_config
-from launchers.launch import launch
+from launchers.jobs import TrackedJob, UntrackedJob
+from launchers.submit import submit
+from ocean_emulators.datasets.config import DataSections
+from ocean_emulators.datasets.statistics.normalisation import read_statistics
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import exit_on_user_error
+from ocean_emulators.experiment import Experiment, load_experiment
+from ocean_emulators.jobs.base import Job
+from ocean_emulators.plan import count_windows, look_ahead
 from ocean_emulators.stages import compare, evaluate, prepare, stats, train
+from ocean_emulators.tracking import Provenance
+from ocean_emulators.workspace import Workspace
 
-_JOBS = {"train": train.main, "evaluate": evaluate.main}
-# These are not submitted: they are short, or dask takes their pieces elsewhere where it is asked to.
-_HERE: dict[str, Callable[[LaunchConfig], None]] = {
-    "prepare": lambda config: prepare.main(config.prepare),
-    "stats": lambda config: stats.main(config.prepare),
-    "compare": lambda config: compare.main(config.runtime),
-}
+STAGES = ("prepare", "stats", "train", "evaluate", "compare")
+
+
+def main(stage: str) -> None:
+    """Check the whole experiment, so that none fails after hours at what could be known before; then run a stage of it."""
+    workspace, config = Workspace.here(), load_launch_config()
+    experiment = load_experiment(workspace.params)
+    data = DataSections(data=experiment.data)
+    here = partial(_do_here, config=config)
+    tracked = partial(_do_tracked, stage=stage, experiment=experiment, config=config)
+    if stage == "prepare":
+        look_ahead(experiment)
+        prepare.main(data, workspace, config.prepare, here)
+        return
+    count_windows(experiment, open_store(store_path(workspace.prepared, data.data.grids[0])).time)
+    match stage:
+        case "stats":
+            stats.main(data, workspace, config.prepare, here)
+        case "train":
+            train.main(experiment.training, workspace, config.runtime, tracked)
+        case "evaluate":
+            evaluate.main(experiment.evaluating, workspace, config.runtime, tracked)
+        case "compare":
+            compare.main(experiment.comparing, workspace, config.runtime, tracked)
+
+
+def _do_here(job: Job, config: LaunchConfig) -> None:
+    """Preparation and statistics are not submitted: dask takes their pieces elsewhere where it is asked to."""
+    UntrackedJob(job)()
+
+
+def _do_tracked(job: Job, stage: str, experiment: Experiment, config: LaunchConfig) -> None:
+    statistics = read_statistics(store_path(job.workspace.statistics, experiment.data.grids[0]))
+    provenance = Provenance(experiment.dump(), statistics.fingerprint)
+    submit(TrackedJob(stage, job, experiment, provenance), config, job.workspace)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m launchers", description="Run a stage of dvc.yaml, as DVC does.")
+    parser.add_argument("stage", choices=STAGES)
+    options = parser.parse_args()
     with exit_on_user_error():
-        name, config = sys.argv[1], load_launch_config()
-        if name in _HERE:
-            _HERE[name](config)
-        else:
-            launch(_JOBS[name], config)
+        main(options.stage)

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from ocean_emulators.config import Config, load_yaml, parse
+from ocean_emulators.config.base import Config, parse
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.parallel import Resources
 from ocean_emulators.runtime import Runtime
 

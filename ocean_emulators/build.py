@@ -1,57 +1,126 @@
-"""Opens and writes what several stages share."""
+"""The one wiring: from configuration and prepared grids to a trainer, and from a checkpoint to an emulator."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-import xarray as xr
-from matplotlib.figure import Figure
+from torch import Tensor, nn
 
-from ocean_emulators import workspace as paths
-from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.statistics.normalisation import Statistics, read_statistics
-from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
-from ocean_emulators.experiment import Experiment
-from ocean_emulators.tracking.provenance import Provenance
-
-
-@dataclass(frozen=True)
-class Ocean:
-    """The prepared data of an experiment and what follows from them."""
-
-    store: PackedStore
-    statistics: Statistics
-    packing: Packing
-    fingerprint: str
-    """of the first resolution's statistics, whichever is opened: one for all stages of an experiment"""
-
-    def provenance(self, experiment: Experiment) -> Provenance:
-        """Identity of an experiment on these data."""
-        return Provenance(experiment.dump(), self.fingerprint)
-
-    def prognostic_std(self) -> xr.DataArray:
-        """[channel], with the channels' names."""
-        names = [c.name for c in self.store.prognostic]
-        return xr.DataArray(self.statistics.std[: len(names)], dims="channel", coords={"channel": names})
+from ocean_emulators.aggregator.train import TrainAggregator
+from ocean_emulators.aggregator.validate import ValidateAggregator
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.loading.train_data import TrainData, Windows
+from ocean_emulators.datasets.prepared import PreparedGrid
+from ocean_emulators.losses.masked import MaskedLoss
+from ocean_emulators.models.base import OceanContext
+from ocean_emulators.models.released.weights import read_weights
+from ocean_emulators.runtime import Runtime
+from ocean_emulators.stepper import Stepper
+from ocean_emulators.train.checkpoints import Checkpoint
+from ocean_emulators.train.config import InitialWeights, TrainSections
+from ocean_emulators.train.trainer import Report, Trainer
+from ocean_emulators.workspace import Workspace
 
 
-def open_ocean(data: DataConfig, device: torch.device, factor: int) -> Ocean:
-    """Open the prepared store of a resolution, with its statistics.
+def open_grids(workspace: Workspace, sections: TrainSections, device: torch.device) -> dict[str, PreparedGrid]:
+    """The grids that are trained on, by name, the one that all are normalised by first.
 
-    Means and standard deviations are those of the first resolution of `data.coarsen`: what a model has learnt on one
-    resolution must mean the same on another.
+    Raises
+    ------
+    UserError
+        If one was not prepared, or is damaged.
     """
-    store, statistics = open_store(paths.prepared(factor)), read_statistics(paths.statistics(factor))
-    first = statistics if factor == data.coarsen[0] else read_statistics(paths.statistics(data.coarsen[0]))
-    statistics = replace(statistics, mean=first.mean, std=first.std, change_std=first.change_std)
-    packing = Packing.of(store, statistics).to(device)
-    return Ocean(store, statistics, packing, first.fingerprint)
+    return {name: PreparedGrid.open(workspace, sections.data, name, device) for name in sections.passes}
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> Path:
-    """As PNG, without what would make two equal figures differ."""
-    path = folder / paths.FIGURES / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
-    return path
+def build_trainer(
+    sections: TrainSections,
+    grids: Mapping[str, PreparedGrid],
+    runtime: Runtime,
+    workspace: Workspace,
+    checkpoint: Path,
+    report: Report,
+) -> Trainer:
+    """A training on some grids together; it saves its state to `checkpoint`, and reports each epoch.
+
+    Raises
+    ------
+    UserError
+        For a grid that the model can't run on, initial weights of another model, or a period that is too short.
+    """
+    config = sections.train
+    torch.manual_seed(config.seed)
+    first = next(iter(grids.values()))
+    model = sections.model.build(*map(context_of, grids.values())).to(first.packing.device)
+    if config.initial_weights:
+        _begin_from(config.initial_weights, workspace, model, first)
+    stepper = Stepper(
+        model,
+        sections.model,
+        {name: _loss(sections, grid) for name, grid in grids.items()},
+        config.detach_every,
+        {name: _input_noise(config.input_noise, grid) for name, grid in grids.items()} if config.input_noise else {},
+    )
+    cache = runtime.cache if config.epochs else "none"  # nothing is read where nothing is learned
+
+    def rows(period: str) -> dict[str, Rows]:
+        dates = getattr(sections.data.periods, period)
+        return {n: Rows(g.store, g.packing, g.store.indices(dates, period), cache) for n, g in grids.items()}
+
+    def data(rows: Mapping[str, Rows], period: str, steps: int, strides: Sequence[int]) -> TrainData:
+        dates = getattr(sections.data.periods, period)
+        return TrainData({n: Windows(r, dates, period, stepper.requirements, steps, strides) for n, r in rows.items()})
+
+    train, validation = rows("train"), rows("validation")
+    return Trainer(
+        config,
+        stepper,
+        [data(train, "train", steps, config.strides) for steps in config.rollout_calls],
+        data(validation, "validation", config.rollout_calls[-1], (1,)),
+        sections.passes,
+        runtime.prefetch,
+        TrainAggregator(first.store.prognostic, list(grids)),
+        ValidateAggregator(first.store.prognostic, list(grids)),
+        checkpoint,
+        report,
+    )
+
+
+def build_emulator(checkpoint: Checkpoint, grid: PreparedGrid, path: Path) -> Stepper:
+    """The emulator of a checkpoint, with its averaged weights, for a prepared grid; `path` is what messages name.
+
+    Raises
+    ------
+    UserError
+        If it was trained on other data, or its weights are not those of its model.
+    """
+    checkpoint.require_matches(grid, path)
+    config = checkpoint.model_config
+    model = config.build(context_of(grid))
+    checkpoint.weights(path).put_into(model)
+    return Stepper(model.to(grid.packing.device), config)
+
+
+def context_of(grid: PreparedGrid) -> OceanContext:
+    """What a model must know of a grid."""
+    return OceanContext.of(grid.packing, grid.statistics, grid.store.grid, grid.name)
+
+
+def _begin_from(initial: InitialWeights, workspace: Workspace, model: nn.Module, grid: PreparedGrid) -> None:
+    weights = read_weights(initial.find(workspace), initial.averaged)
+    weights.require_channels([c.name for c in grid.store.channels])
+    weights.put_into(model)
+
+
+def _loss(sections: TrainSections, grid: PreparedGrid) -> MaskedLoss:
+    channels = grid.store.prognostic
+    area = torch.as_tensor(np.stack([grid.store.grid.wet_area(c.mask_level) for c in channels]))
+    loss = sections.train.loss.build(context_of(grid), [c.field.name for c in channels], area)
+    return loss.to(grid.packing.device)
+
+
+def _input_noise(share: float, grid: PreparedGrid) -> Tensor:
+    """Standard deviation, [channel, lat, lon], normalised."""
+    scale = share * context_of(grid).change_scale[:, None, None]
+    return scale.to(grid.packing.device) * grid.packing.prognostic_mask

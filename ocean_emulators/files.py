@@ -58,8 +58,8 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def move_folder(finished: Path, place: Path) -> None:
-    """Put a finished folder in the place of another; between file systems by a copy that is never taken for whole.
+def move(finished: Path, place: Path) -> None:
+    """Put a finished file or folder in the place of another; between file systems by a copy that is never taken for whole.
 
     Raises
     ------
@@ -68,7 +68,8 @@ def move_folder(finished: Path, place: Path) -> None:
     """
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
+        if place.is_dir():
+            shutil.rmtree(place)
         try:
             finished.replace(place)
             return
@@ -76,13 +77,20 @@ def move_folder(finished: Path, place: Path) -> None:
             if error.errno != errno.EXDEV:
                 raise
         building = place.with_name(place.name + PARTIAL)
-        shutil.rmtree(building, ignore_errors=True)
         try:
-            shutil.copytree(finished, building)
+            (shutil.copytree if finished.is_dir() else shutil.copyfile)(finished, building)
             building.replace(place)
         finally:
-            shutil.rmtree(building, ignore_errors=True)
-        shutil.rmtree(finished, ignore_errors=True)
+            remove(building)
+        remove(finished)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TypeVar
 import psutil
 from pydantic import Field
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Positive
 from ocean_emulators.errors import UserError
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.errors import UserError
 
 

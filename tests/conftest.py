@@ -8,12 +8,14 @@ import pytest
 
 os.environ["OCEAN_EMULATORS_TRACKER"] = "none"
 
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.workspace import Workspace
 from tests import tiny
+from tests.pipeline import new_workspace, run_all
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +51,9 @@ def project(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.delenv("DVC_ROOT", raising=False)
     (tmp_path / ".dvc").mkdir()
     yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project on the tiny ocean in which all stages were run; not to be changed."""
+    return run_all(new_workspace(tmp_path_factory.mktemp("made") / "project"))

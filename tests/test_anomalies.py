@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source.anomalies import derived, seasonal_mean

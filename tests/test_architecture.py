@@ -1,6 +1,7 @@
-"""What holds the code together: imports point one way, and DVC knows the code that a stage runs."""
+"""What holds the code together: imports point one way, and DVC knows the code that a stage's result depends on."""
 
 import ast
+import graphlib
 import re
 from pathlib import Path
 
@@ -8,118 +9,114 @@ import pytest
 import yaml
 
 from ocean_emulators.datasets.config import DataConfig
+from ocean_emulators.workspace import Workspace
+from tests.imports import FILES, PACKAGE, PACKAGES, ROOT, SOURCES, cover, imported, module_name, reached
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = "ocean_emulators"
+STAGES = ["prepare", "stats", "train", "evaluate", "compare"]
 
-# A module may import from its own line and from those above it.
-LAYERS = [
-    ["errors"],
-    ["config"],
-    ["runtime", "checkpoints", "ocean"],
-    ["datasets"],
-    ["models"],
-    ["losses"],
-    ["stepper", "baselines"],
-    ["aggregator"],
-    ["tracking"],
-    ["train", "eval", "comparison"],
-    ["experiment"],
-    ["stages", "describe", "synthetic", "cli", "cli_data", "cli_import"],
-    ["launchers"],
-]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-
-# Code that changes no result: reading params (which DVC compares itself), messages, places, records.
-NO_RESULT = re.compile(
-    r"ocean_emulators/(__init__|errors|experiment|runtime|stages/(__init__|paths)|(aggregator|models)/__init__|tracking/.*)\.py"
-)
+# A part may import from those above it, and from itself.
+LAYERS = {
+    PACKAGE: """exports errors files config registry ocean runtime parallel tensors workspace lock datasets models cost
+        losses stepper forecasting aggregator figures tracking train eval experiment plan build jobs stages cli testing""",
+    f"{PACKAGE}.config": "base yaml_files overrides render",
+    f"{PACKAGE}.ocean": "constants fields levels calendar grid regions indices",
+    f"{PACKAGE}.datasets": "config requirements source store statistics preparation loading prepared",
+    f"{PACKAGE}.models": "layers base samudra fomo families released",
+    f"{PACKAGE}.forecasting": "base emulator baselines",
+    f"{PACKAGE}.aggregator": "statistics sums metrics train validate inference",
+    f"{PACKAGE}.train": "config schedules trainer checkpoints",
+    f"{PACKAGE}.eval": "config rollout writer snapshots tables report comparison",
+}
 
 
-def sources() -> list[Path]:
-    return [path for name in (PACKAGE, "launchers") for path in sorted((ROOT / name).rglob("*.py"))]
+def content() -> dict[str, dict[str, list[str]]]:
+    stages: dict[str, dict[str, list[str]]] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return stages
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def part_of(module: str, package: str) -> str | None:
+    """The part of a package that a module is in; None outside of it, and for the package itself."""
+    rest = module.removeprefix(f"{package}.")
+    return rest.split(".")[0] if module.startswith(f"{package}.") else None
 
 
-FILES = {module_name(path): path for path in sources()}
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_point_one_way(package: str) -> None:
+    order = LAYERS[package].split()
+    parts = {part for module in FILES if (part := part_of(module, package))}
+    assert set(order) == parts, "each part has its place in the order"
+    for module in FILES:
+        own = part_of(module, package)
+        for other in imported(module) if own else ():
+            of = part_of(other, package)
+            if of is not None and "Registry(" not in FILES[module].read_text():
+                assert order.index(of) <= order.index(str(own)), f"{module} imports {other}"
 
 
-def part_of(module: str) -> str:
-    first, _, rest = module.partition(".")
-    return first if first == "launchers" else rest.split(".")[0]
+def test_nothing_is_imported_in_a_circle() -> None:
+    """Modules of a registry import it, and it imports them when it is looked into: that is no circle."""
+    registries = {module for module, path in FILES.items() if re.search(r"Registry\(\"[^)]*, ", path.read_text())}
+    graph = {module: imported(module) for module in FILES if module not in registries}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
-def imported(path: Path) -> set[str]:
-    """The project's modules that a file imports, anywhere in it."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
-        for name in names:
-            if name in FILES:
-                found.add(name)
-            elif name.rpartition(".")[0] in FILES and name.startswith((PACKAGE, "launchers")):
-                found.add(name.rpartition(".")[0])
-    return found - {PACKAGE}
+def test_nothing_imports_launchers() -> None:
+    for module in FILES:
+        if module.startswith(PACKAGE):
+            assert not any(name.startswith("launchers") for name in imported(module)), module
 
 
-@pytest.mark.parametrize("path", sources(), ids=module_name)
-def test_imports_point_one_way(path: Path) -> None:
-    own = part_of(module_name(path))
-    if not own:
-        return
-    for module in imported(path):
-        assert RANK[part_of(module)] <= RANK[own], f"{module_name(path)} imports {module}"
-
-
-@pytest.mark.parametrize("path", sources(), ids=module_name)
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_no_project_import_inside_a_function(path: Path) -> None:
     for function in ast.walk(ast.parse(path.read_text())):
         if isinstance(function, ast.FunctionDef):
             for node in ast.walk(function):
                 if isinstance(node, ast.ImportFrom):
-                    assert not (node.module or "").startswith((PACKAGE, "launchers"))
+                    assert not (node.module or "").startswith(PACKAGES)
 
 
-@pytest.mark.parametrize("path", sources(), ids=module_name)
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_a_name_is_imported_from_the_module_that_defines_it(path: Path) -> None:
+    """Not through a package that gives it for others' convenience: what a result depends on would not be seen."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module in FILES:
+            text = FILES[node.module].read_text()
+            if "exports(" in text and FILES[node.module].name == "__init__.py":
+                assert all(f"{node.module}.{alias.name}" in FILES for alias in node.names), ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_trackers_are_imported_by_tracking_alone(path: Path) -> None:
     text = path.read_text()
     if "tracking" not in path.parts:
         assert not re.search(r"^\s*(import|from) (mlflow|wandb)", text, re.M)
 
 
-@pytest.mark.parametrize("path", sources(), ids=module_name)
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_constants_stand_in_one_place(path: Path) -> None:
     if path.name != "constants.py":
         assert not re.search(r"\b(6\.37[0-9]*e6|1035|1025|3992|3850|7\.2921e-5)\b", path.read_text())
 
 
-@pytest.mark.parametrize("stage", ["prepare", "stats", "train", "evaluate", "compare"])
-def test_dvc_knows_the_code_of_a_stage(stage: str) -> None:
-    """All modules that a stage reaches by imports, and that can change its result, are among its dependencies."""
-    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
-    reached, todo = set(), {f"{PACKAGE}.stages.{stage}"}
-    while todo:
-        module = todo.pop()
-        file = FILES[module].relative_to(ROOT).as_posix()
-        if module in reached or NO_RESULT.fullmatch(file):
-            continue
-        reached.add(module)
-        assert any(file == dep or file.startswith(f"{dep}/") for dep in deps), (
-            f"{stage} runs {file}, not among its deps"
-        )
-        todo |= imported(FILES[module])
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_depends_on_the_code_that_a_stage_runs_and_on_no_other(stage: str) -> None:
+    """Without exemption: all that a stage reaches by imports, and nothing that it does not reach."""
+    listed = [dep for dep in content()[stage]["deps"] if dep.startswith(f"{PACKAGE}/")]
+    expected = cover(reached(f"{PACKAGE}.stages.{stage}"))
+    assert listed == expected, "dvc.yaml should list:\n" + "\n".join(f"      - {path}" for path in expected)
+
+
+@pytest.mark.parametrize("stage", ["stats", "train", "evaluate", "compare"])
+def test_nothing_is_made_again_for_an_edit_of_what_reads_sources_or_keeps_records(stage: str) -> None:
+    files = {path.relative_to(ROOT).as_posix() for path in reached(f"{PACKAGE}.stages.{stage}")}
+    for path in ("datasets/source", "tracking", "cli", "plan.py", "experiment.py", "datasets/preparation"):
+        assert not any(file.startswith(f"{PACKAGE}/{path}") for file in files), path
 
 
 def test_params_and_dvc_yaml_name_the_same_things() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for stage, content in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
-        for key in content["params"]:
+    for stage, entry in content().items():
+        for key in entry["params"]:
             node = params
             for part in key.split("."):
                 assert part in node, f"{stage}: {key}"
@@ -127,13 +124,36 @@ def test_params_and_dvc_yaml_name_the_same_things() -> None:
 
 
 def test_preparation_depends_on_all_of_the_data_section_but_statistics() -> None:
-    params = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["prepare"]["params"]
+    params = content()["prepare"]["params"]
     assert {key.removeprefix("data.") for key in params} == set(DataConfig.model_fields) - {"statistics"}
 
 
+def test_the_workspace_names_the_outs_of_dvc() -> None:
+    outs = {
+        next(iter(out)) if isinstance(out, dict) else out
+        for entry in content().values()
+        for out in [*entry["outs"], *entry.get("metrics", [])]
+    }
+    here = Workspace(Path("/p"), Path("/p"))
+    named = {here.prepared, here.statistics}
+    for files in (here.training, here.evaluation, here.comparison):
+        properties = [name for name, value in vars(type(files)).items() if isinstance(value, property)]
+        named |= {getattr(files, name) for name in properties}
+    assert {path.relative_to("/p").as_posix() for path in named} == outs
+
+
 def test_functions_fit_a_screen() -> None:
-    for path in sources():
-        assert len(path.read_text().splitlines()) <= 600, path
+    for path in SOURCES:
+        assert len(path.read_text().splitlines()) <= 400, path
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 assert (node.end_lineno or 0) - node.lineno < 60, f"{path.name}: {node.name}"
+
+
+def test_no_test_imports_from_another() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            for name in [module, *names]:
+                assert not name.rpartition(".")[2].startswith("test_"), f"{path.name}: {ast.unparse(node)}"

@@ -6,20 +6,26 @@ import numpy as np
 import pytest
 import torch
 
+from ocean_emulators.datasets.config import Period
 from ocean_emulators.datasets.statistics.normalisation import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.forecasting.baselines import Baseline, BaselineName, Seasons, lag_regression
+from ocean_emulators.forecasting.base import BASELINES, Climatology, Past
+from ocean_emulators.forecasting.baselines.damped_anomaly_persistence import lag_regression
 
 STARTS, STEPS = [150, 170], 3
 
 
 @pytest.fixture
-def seasons(store: PackedStore, statistics: Statistics) -> Seasons:
-    return Seasons(store, statistics, int(store.cells_per_channel[: len(store.prognostic)].sum()))
+def climatology(store: PackedStore, statistics: Statistics) -> Climatology:
+    return Climatology(store, statistics, int(store.cells_per_channel[: len(store.prognostic)].sum()))
 
 
-def by_hand(name: BaselineName, x: np.ndarray, clim: np.ndarray, damping: np.ndarray, step: int) -> np.ndarray:
+def past(store: PackedStore, climatology: Climatology, train: Period) -> Past:
+    return Past(store, climatology, store.indices(train, "train"))
+
+
+def by_hand(name: str, x: np.ndarray, clim: np.ndarray, damping: np.ndarray, step: int) -> np.ndarray:
     """`x` and `clim` are [time, cell]; of every year the tiny ocean has 73 times."""
     now, then = np.array(STARTS), np.array(STARTS) + step
     anomaly = x[now] - clim[now % 73]
@@ -36,11 +42,11 @@ def damping_by_hand(x: np.ndarray, clim: np.ndarray) -> np.ndarray:
     return np.stack([(a[:-lag] * a[lag:]).sum(0) / (a[:-lag] ** 2).sum(0) for lag in range(1, STEPS + 1)])
 
 
-@pytest.mark.parametrize("name", ["persistence", "climatology", "anomaly_persistence", "damped_anomaly_persistence"])
-def test_forecasts_by_hand(name: BaselineName, store: PackedStore, seasons: Seasons, experiment: Experiment) -> None:
-    clim = seasons.at(range(73)).numpy()
-    x = store.rows(0, len(store.time))[:, : seasons.n_cells]
-    baseline = Baseline(name, store, seasons, experiment.data.periods.train, STEPS)
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_forecasts_by_hand(name: str, store: PackedStore, climatology: Climatology, experiment: Experiment) -> None:
+    clim = climatology.at(range(73)).numpy()
+    x = store.rows(0, len(store.time))[:, : climatology.n_cells]
+    baseline = BASELINES[name](past(store, climatology, experiment.data.periods.train))
     forecast = list(baseline.forecast(STARTS, STEPS))
     assert len(forecast) == STEPS
     for step, rows in enumerate(forecast, start=1):
@@ -48,24 +54,24 @@ def test_forecasts_by_hand(name: BaselineName, store: PackedStore, seasons: Seas
 
 
 def test_damping_is_the_lagged_regression_of_the_training_period(
-    store: PackedStore, seasons: Seasons, experiment: Experiment
+    store: PackedStore, climatology: Climatology, experiment: Experiment
 ) -> None:
-    clim = seasons.at(range(73)).numpy()
+    clim = climatology.at(range(73)).numpy()
     expected = damping_by_hand(store.rows(0, 146)[:, : clim.shape[1]], clim)
-    damping = lag_regression(store, seasons, experiment.data.periods.train, STEPS).numpy()
+    damping = lag_regression(past(store, climatology, experiment.data.periods.train), STEPS).numpy()
     assert damping.shape == expected.shape
     assert np.allclose(damping, expected, atol=1e-3)
 
 
 def test_a_cell_without_anomalies_is_damped_away(
-    store: PackedStore, statistics: Statistics, seasons: Seasons, experiment: Experiment
+    store: PackedStore, statistics: Statistics, climatology: Climatology, experiment: Experiment
 ) -> None:
-    n_cells = seasons.n_cells
+    n_cells = climatology.n_cells
     first, second = (torch.from_numpy(store.rows(i, i + 73)[:, :n_cells]) for i in (0, 73))
-    same = torch.where(torch.arange(n_cells) == 4, first, seasons.at(range(73))).numpy()
-    seasons = Seasons(store, replace(statistics, climatology=same), n_cells)
+    same = torch.where(torch.arange(n_cells) == 4, first, climatology.at(range(73))).numpy()
+    climatology = Climatology(store, replace(statistics, climatology=same), n_cells)
     assert (second[:, 4] != first[:, 4]).any()
     year = experiment.data.periods.train.replace(end="2000-12-31")
-    damping = lag_regression(store, seasons, year, STEPS)
+    damping = lag_regression(past(store, climatology, year), STEPS)
     assert (damping[:, 4] == 0).all()
     assert (damping[:, :4] != 0).all()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ocean_emulators.eval.comparison import ComparisonConfig, block_draws, compare
+from ocean_emulators.eval.comparison import block_draws, compare
+from ocean_emulators.eval.config import ComparisonConfig
 
 CONFIG = ComparisonConfig(bootstrap_draws=200)
 STD = xr.DataArray([2.0, 1.0], dims="channel", coords={"channel": ["so_0", "zos"]})

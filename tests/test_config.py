@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.config import LaunchConfig
-from ocean_emulators.config import Config, apply_overrides, load_yaml, parse, render
+from ocean_emulators.config.base import Config, parse
+from ocean_emulators.config.overrides import apply_overrides
+from ocean_emulators.config.render import render
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.source.location import read_pointer
 from ocean_emulators.errors import UserError
@@ -116,7 +119,7 @@ def refused(changes: list[str]) -> str:
         ("model.head_kernel=true", ["model.head_kernel: found True: expected an integer"]),
         ("evaluation.report_days=[500]", ["evaluation: report_days: found [500.0]", "end after 30 days", "up to that"]),
         ("evaluation.report_days=[]", ["evaluation.report_days", "at least 1 item"]),
-        ("comparison.baselines=[climatology, climatology]", ["comparison.baselines", "expected each once"]),
+        ("comparison.baselines=[climatology, climatology]", ["comparison.baselines", "expected each baseline once"]),
         ("name=' '", ["name: found ' '"]),
         ("comparison.baselines=[guess]", ["comparison.baselines", "'guess'", "persistence"]),
     ],

@@ -11,7 +11,8 @@ import xarray as xr
 
 from ocean_emulators.cli.data import add_commands
 from ocean_emulators.cli.describe import describe_source
-from ocean_emulators.config import load_yaml, parse
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.source.location import Location, pin
 from ocean_emulators.errors import exit_on_user_error

@@ -3,21 +3,29 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 import xarray as xr
 
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.statistics.normalisation import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
-from ocean_emulators.eval.eval import EvaluationConfig, write_predictions
+from ocean_emulators.eval.config import EvaluationConfig
+from ocean_emulators.eval.writer import PredictionsWriter
 from tests import tiny
 
 
+@pytest.mark.parametrize("times_per_file", [1, 3, 4])
 def test_rows_become_fields_with_names_units_and_nan_on_land(
-    store: PackedStore, statistics: Statistics, tmp_path: Path
+    store: PackedStore, statistics: Statistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times_per_file: int
 ) -> None:
     packing = Packing.of(store, statistics)
     rows = store.rows(10, 14)[:, : packing.n_prognostic_cells]
-    write_predictions(rows, store.time[10:14], store, packing, tmp_path / "predictions.zarr")
+    monkeypatch.setattr("ocean_emulators.eval.writer._FILE_BYTES", times_per_file * 4 * packing.n_prognostic_cells)
+    writer = PredictionsWriter(tmp_path / "predictions.zarr", store.time[10:14], store.grid, packing)
+    for step, row in enumerate(rows, start=1):
+        writer.record(slice(0, 1), step, torch.from_numpy(row)[None])
+        assert len(writer.waiting) < times_per_file, "no more is held than a file"
     times = xr.coders.CFDatetimeCoder(use_cftime=True)
     read = xr.open_zarr(tmp_path / "predictions.zarr", decode_times=times).load()
     truth = tiny.dataset().isel(time=slice(10, 14))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ocean_emulators.config import apply_overrides, parse
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Rows
@@ -14,8 +15,9 @@ from ocean_emulators.datasets.loading.train_data import Windows
 from ocean_emulators.datasets.statistics.normalisation import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
-from ocean_emulators.experiment import Experiment, make_plan
+from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
+from ocean_emulators.plan import make_plan
 from ocean_emulators.testing.coded_ocean import write_om4
 from tests import tiny
 
@@ -39,14 +41,14 @@ def test_the_plan_counts_what_the_data_give(
     for name in ("train", "validation"):
         period = getattr(periods, name)
         rows = Rows(store, packing, store.indices(period, name), "none")
-        assert plan.windows[name] == len(Windows(rows, period, name, needs, calls))
+        assert plan.windows[name] == len(Windows(rows, needs, calls))
         assert plan.times[name] == len(store.indices(period, name))
     rows = Rows(store, packing, store.indices(periods.test, "test"), "none")
-    data = InferenceDataset(rows, periods.test, "test", needs)
+    data = InferenceDataset(rows, needs)
     assert plan.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
     assert plan.step_days == 5
-    assert plan.grids == {1: store.grid.shape}
-    assert plan.wet_cells == {1: store.mask.sum()}
+    assert plan.grids == {"x1": store.grid.shape}
+    assert plan.wet_cells == {"x1": store.mask.sum()}
 
 
 @pytest.mark.parametrize(
@@ -64,14 +66,14 @@ def test_the_plan_knows_the_length_of_the_free_run(
     experiment = changed(source, *changes)
     period = experiment.data.periods.test
     rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "none")
-    data = InferenceDataset(rows, period, "test", experiment.model.requirements)
+    data = InferenceDataset(rows, experiment.model.requirements)
     assert make_plan(experiment).windows["free run steps"] == data.longest_rollout()
 
 
 def test_the_plan_is_of_the_first_resolution_and_names_all(source: Path) -> None:
     plan = make_plan(changed(source, "data.coarsen=[2, 1]", "model.dilation=[1, 1]"))
-    assert plan.grids == {2: (8, 16), 1: (16, 32)}
-    assert plan.wet_cells[2] < plan.wet_cells[1] < 4 * plan.wet_cells[2]
+    assert plan.grids == {"x2": (8, 16), "x1": (16, 32)}
+    assert plan.wet_cells["x2"] < plan.wet_cells["x1"] < 4 * plan.wet_cells["x2"]
     with pytest.raises(UserError, match=r"data.coarsen: 3 does not divide the grid of the source, \(16, 32\)"):
         make_plan(changed(source, "data.coarsen=[1, 3]"))
 
@@ -106,13 +108,13 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
         ("evaluation.report_days=[10, 12]", r"evaluation.report_days: found 12, but .* every 5 days"),
         ("model.dilation=[1, 40]", r"model.dilation: \[1, 40\] needs"),
         ("data.levels=[0, 5]", r"data.levels: level 5"),
-        ("train.passes=[1, 1]", r"train.passes: \[1.0, 1.0\] are more than the resolutions of data.coarsen, \[1\]"),
+        ("train.passes=[1, 1]", r"train.passes: \[1.0, 1.0\] are more than the grids of data.coarsen, \[1\]"),
         ("train.passes=[0]", r"train.passes: found \[0.0\]: the first resolution"),
         (
-            "data.coarsen=[1,2] evaluation.coarsen=2 model.positional_channels=2",
+            "data.coarsen=[1,2] evaluation.grid=x2 model.positional_channels=2",
             "inputs are learned for .* one grid, but",
         ),
-        ("evaluation.coarsen=2", r"evaluation.coarsen: found 2, which is not among data.coarsen, \[1\]; add it there"),
+        ("evaluation.grid=x2", r"evaluation.grid: found 'x2', which data.coarsen does not prepare .there are: x1."),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_work(source: Path, change: str, message: str) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ocean_emulators.build import Ocean
-from ocean_emulators.config import load_yaml, parse
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import compute_statistics

@@ -12,17 +12,18 @@ import yaml
 from ocean_emulators import workspace as paths
 from ocean_emulators.build import Ocean
 from ocean_emulators.cli import main as cli
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.statistics.normalisation import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, load_experiment
+from ocean_emulators.files import sha256
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.released.published import load
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages.train import _write_results, build_trainer
-from ocean_emulators.train.checkpoints import file_hash, load_checkpoint, save_checkpoint
+from ocean_emulators.tensors import load_tensors, save_tensors
 from ocean_emulators.train.trainer import Trainer, averaged_state_dict
 from tests import released, tiny
 
@@ -64,7 +65,7 @@ def test_an_experiment_is_made_of_what_the_tensors_say(project: Path, capsys: py
     assert (model.precision, experiment.train.batch_size, experiment.train.epochs) == ("bfloat16", 3, 0)
     initial = experiment.train.initial_weights
     assert initial is not None
-    assert (initial.path, initial.sha256, initial.averaged) == ("weights/seed1.pt", file_hash(path), True)
+    assert (initial.path, initial.sha256, initial.averaged) == ("weights/seed1.pt", sha256(path), True)
     assert initial.find(project) == Path("weights/seed1.pt")
     printed = capsys.readouterr().out
     for part in ("wrote params.yaml", "model.dilation=[1, 2] model.upsampling=periodic_bilinear", "OM4_means.zarr"):
@@ -144,7 +145,7 @@ def ocean(store: PackedStore, statistics: Statistics) -> Ocean:
 def trainer_from(
     path: str, ocean: Ocean, scratch: Path, sha256: str = "", model: dict[str, Any] | None = None, **train: Any
 ) -> tuple[Experiment, Trainer]:
-    initial = {"path": path, "sha256": sha256 or file_hash(Path(path))}
+    initial = {"path": path, "sha256": sha256 or sha256(Path(path))}
     tree = tiny.experiment(initial_weights=initial, **{"rollout_calls": [1], "epochs": 0, **train})
     tree["model"] |= model or {}
     experiment = parse(Experiment, tree, "tiny")
@@ -167,7 +168,7 @@ def test_without_epochs_the_result_is_what_it_began_from(project: Path, ocean: O
     experiment, trainer = trainer_from("seed1.pt", ocean, project, model=PUBLISHED)
     trainer.run()
     _write_results(experiment, ocean, trainer)
-    state, released_state = load_checkpoint(paths.CHECKPOINT), torch.load(path, weights_only=True)["model"]
+    state, released_state = load_tensors(paths.CHECKPOINT), torch.load(path, weights_only=True)["model"]
     for name, tensor in released_state.items():
         assert torch.equal(state["model"][name], tensor)
         assert torch.equal(state["averaged_model"][name], tensor)
@@ -200,9 +201,9 @@ def trainer_from_scratch(project: Path, ocean: Ocean) -> tuple[Experiment, Train
 
 def test_weights_of_other_channels_are_refused(project: Path, ocean: Ocean) -> None:
     trainer_from_scratch(project, ocean)
-    content = load_checkpoint(Path("own.pt"))
+    content = load_tensors(Path("own.pt"))
     content["channels"].reverse()
-    save_checkpoint(content, Path("own.pt"))
+    save_tensors(content, Path("own.pt"))
     with pytest.raises(UserError, match=r"own.pt: trained on other channels .* order: hfds, tauvo, .* set data.prog"):
         trainer_from("own.pt", ocean, project)
 
@@ -222,7 +223,7 @@ def test_another_file_or_none_is_refused(project: Path, ocean: Ocean) -> None:
 def test_the_file_is_found_from_a_copy_of_the_project(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, ocean: Ocean
 ) -> None:
-    digest = file_hash(released_file(project / "seed1.pt"))
+    digest = sha256(released_file(project / "seed1.pt"))
     monkeypatch.setenv("DVC_ROOT", str(project))
     monkeypatch.chdir(tmp_path_factory.mktemp("copy"))
     trainer_from("seed1.pt", ocean, project, sha256=digest, model=PUBLISHED)

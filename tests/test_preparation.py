@@ -21,7 +21,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from ocean_emulators.aggregator.sums import WeightedSums
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.preparation import job as preparation
@@ -280,7 +280,7 @@ def test_a_missing_variable_and_a_hole_in_time_are_refused(tmp_path: Path) -> No
 CHILD = """
 import json, sys
 from pathlib import Path
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.parallel import Resources

@@ -19,7 +19,7 @@ from ocean_emulators.models.released.published import export, load
 from ocean_emulators.models.released.weights import Weights, read_weights
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
 from ocean_emulators.stepper import Stepper
-from ocean_emulators.train.checkpoints import load_checkpoint
+from ocean_emulators.tensors import load_tensors
 from tests.released import N_LAT, N_LON, as_averaged, as_legacy, as_linear, as_parallel, ocean, release, small
 
 V1 = {"expansion": 4, "upsampling": "bilinear"}
@@ -186,7 +186,7 @@ def test_losses_may_be_numpys_numbers(module: str, tmp_path: Path) -> None:
                 assert module.encode() in content
             new.writestr(name, content)
     assert load(path).fields_out == load(saved).fields_out
-    assert load_checkpoint(path)["best_val_loss"] == 0.5
+    assert load_tensors(path)["best_val_loss"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ocean_emulators.config import load_yaml, parse
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.layers.blocks import CappedGELU, ConvNeXtBlock, Upsample

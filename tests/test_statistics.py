@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig, Period, StatisticsConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import (
@@ -49,7 +49,12 @@ def test_other_periods_do_not_matter(tmp_path: Path, statistics: Statistics, exp
     changed = compute_statistics(open_store(store_path(tmp_path / "packed", "x1")), experiment_data.periods.train)
     for name in ("mean", "std", "change_std", "climatology"):
         assert np.array_equal(getattr(changed, name), getattr(statistics, name))
-    assert changed.fingerprint != statistics.fingerprint
+    assert changed.fingerprint == statistics.fingerprint
+    dataset["hfds"][:146] *= 3
+    dataset.to_zarr(tmp_path / "t.zarr", zarr_format=2)
+    prepare(experiment_data.replace(source=str(tmp_path / "t.zarr")), tmp_path / "packed")
+    store = open_store(store_path(tmp_path / "packed", "x1"))
+    assert compute_statistics(store, experiment_data.periods.train).fingerprint != statistics.fingerprint
 
 
 @pytest.fixture

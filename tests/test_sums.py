@@ -5,8 +5,8 @@ import pytest
 import torch
 import xarray as xr
 
-from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
-from ocean_emulators.aggregator.scores import (
+from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator
+from ocean_emulators.aggregator.metrics import (
     acc,
     bias,
     by_variable,
@@ -15,20 +15,22 @@ from ocean_emulators.aggregator.scores import (
     rmse,
     score_table,
 )
-from ocean_emulators.aggregator.sums import MOMENTS, SumsOfRollouts, WeightedSums
+from ocean_emulators.aggregator.statistics import STATISTICS
+from ocean_emulators.aggregator.sums import SumsOfRollouts, WeightedSums
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics.normalisation import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
+from ocean_emulators.eval.rollout import run_rollout
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.forecasting.baselines import Baseline
+from ocean_emulators.forecasting.base import BASELINES, Climatology, Past
 from ocean_emulators.ocean.fields import channels
 from ocean_emulators.ocean.grid import Grid, cell_area
-from ocean_emulators.ocean.regions import NINO34, SCORE_REGIONS
+from ocean_emulators.ocean.regions import NINO34, REGIONS
 
-REGIONS = (*SCORE_REGIONS, NINO34)
+BOXES = (*REGIONS.values(), NINO34)
 
 
 @pytest.fixture
@@ -39,10 +41,10 @@ def packing(store: PackedStore, statistics: Statistics) -> Packing:
 def test_moments_equal_numpy_in_every_region(packing: Packing, store: PackedStore) -> None:
     rng = np.random.default_rng(0)
     p, t, c = (rng.normal(size=(2, packing.n_prognostic_cells)).astype("f4") for _ in range(3))
-    sums = WeightedSums(packing, store.grid, REGIONS)
-    moments = sums.moments(*map(torch.from_numpy, (p, t, c))).numpy()
+    sums = WeightedSums(packing, store.grid, BOXES)
+    moments = sums.of(*map(torch.from_numpy, (p, t, c))).numpy()
     fields = [packing.to_fields(rows.astype("f8")) for rows in (p, t, c)]
-    for r, region in enumerate(REGIONS):
+    for r, region in enumerate(BOXES):
         for k, channel in enumerate(packing.prognostic):
             weight = store.grid.area * region.mask(store.grid) * store.mask[k]
             assert sums.weight[r, k].item() == pytest.approx(weight.sum(), rel=1e-12)
@@ -56,7 +58,7 @@ def test_moments_equal_numpy_in_every_region(packing: Packing, store: PackedStor
                 "squared_true_anomaly": (y - z) ** 2,
                 "anomaly_product": (x - z) * (y - z),
             }
-            for m, name in enumerate(MOMENTS):
+            for m, name in enumerate(STATISTICS):
                 expected = (weight * named[name]).sum((1, 2))
                 assert np.allclose(moments[:, m, r, k], expected, rtol=1e-9, atol=1e-6 * weight.sum())
 
@@ -64,9 +66,9 @@ def test_moments_equal_numpy_in_every_region(packing: Packing, store: PackedStor
 def test_starts_do_not_mix(packing: Packing, store: PackedStore) -> None:
     torch.manual_seed(0)
     rows = torch.randn(3, 4, packing.n_prognostic_cells)
-    sums = WeightedSums(packing, store.grid, REGIONS)
-    whole = sums.moments(*rows)
-    parts = torch.cat([sums.moments(*rows[:, i : i + 1]) for i in range(4)])
+    sums = WeightedSums(packing, store.grid, BOXES)
+    whole = sums.of(*rows)
+    parts = torch.cat([sums.of(*rows[:, i : i + 1]) for i in range(4)])
     assert torch.allclose(whole, parts, rtol=1e-12)
 
 
@@ -74,15 +76,17 @@ def test_starts_do_not_mix(packing: Packing, store: PackedStore) -> None:
 def test_batches_of_starts_do_not_matter(
     batch_size: int, packing: Packing, store: PackedStore, statistics: Statistics, experiment: Experiment
 ) -> None:
-    seasons, weighted = scoring_parts(store, statistics, packing)
-    period = experiment.data.periods.test
-    rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "host")
-    data = InferenceDataset(rows, period, "test", DataRequirements(1, 1, ()))
-    baseline = Baseline("persistence", store, seasons, experiment.data.periods.train, 4)
+    climatology = Climatology(store, statistics, packing.n_prognostic_cells)
+    weighted = WeightedSums(packing, store.grid, BOXES)
+    rows = Rows(store, packing, store.indices(experiment.data.periods.test, "test"), "host")
+    data = InferenceDataset(rows, DataRequirements(1, 1, ()))
+    persistence = BASELINES["persistence"](Past(store, climatology, range(0)))
     starts = data.starts(4, 4)
 
     def score(size: int) -> xr.Dataset:
-        return InferenceEvaluatorAggregator(data, seasons, weighted, starts, 4).score(baseline, size).get_dataset()
+        aggregator = InferenceEvaluatorAggregator(data, climatology, weighted, starts, 4)
+        run_rollout(persistence, starts, 4, [aggregator], size)
+        return aggregator.get_dataset()
 
     whole, parts = score(100), score(batch_size)
     xr.testing.assert_allclose(whole, parts, rtol=1e-12)
@@ -98,7 +102,7 @@ def sums_of(predicted: list[list[float]], truth: list[list[float]], climatology:
     ones = np.ones(1)
     statistics = Statistics(ones, ones, ones, np.zeros((73, 4), "f4"), ("zos",), "")
     packing = Packing(chosen, (), np.ones((1, 2, 2), bool), statistics)
-    collected = SumsOfRollouts(WeightedSums(packing, grid, SCORE_REGIONS[:1]), 1, 1)
+    collected = SumsOfRollouts(WeightedSums(packing, grid, (REGIONS["global"],)), 1, 1)
     rows = [torch.tensor(x).reshape(1, 4) for x in (predicted, truth, climatology)]
     collected.record(slice(0, 1), 1, *rows)
     return collected.to_dataset(["now"], 5.0)

@@ -2,32 +2,38 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from ocean_emulators.build import Ocean
-from ocean_emulators.config import parse
-from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.build import build_trainer, context_of
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.models.base import OceanContext
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages.train import build_trainer
-from ocean_emulators.train.checkpoints import load_checkpoint, save_checkpoint
-from ocean_emulators.train.trainer import Trainer, averaged_state_dict, schedule
+from ocean_emulators.tensors import load_tensors, save_tensors
+from ocean_emulators.train.schedules import schedule
+from ocean_emulators.train.trainer import Report, Trainer, averaged_state_dict
+from ocean_emulators.workspace import Workspace
 from tests import tiny
 
 RUNTIME = Runtime(device="cpu")
 
 
 @pytest.fixture
-def ocean(store: PackedStore, statistics: Statistics) -> Ocean:
-    return Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint)
+def grid(store: PackedStore, statistics: Statistics) -> PreparedGrid:
+    return PreparedGrid.of("x1", store, statistics)
+
+
+def trainer_of(experiment: Experiment, grids: Sequence[PreparedGrid], checkpoint: Path, report: Report) -> Trainer:
+    here = Workspace(checkpoint.parent, checkpoint.parent)
+    return build_trainer(experiment.training, {g.name: g for g in grids}, RUNTIME, here, checkpoint, report)
 
 
 def quiet(epoch: int, logs: dict[str, float]) -> None:
@@ -47,21 +53,23 @@ def history(trainer: Trainer) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
-def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(norm: str, ocean: Ocean, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(
+    norm: str, grid: PreparedGrid, tmp_path: Path
+) -> None:
     tree = tiny.experiment(epochs=3, rollout_calls=[1, 1, 2], input_noise=0.2)
     tree["model"]["norm"] = norm
     experiment = parse(Experiment, tree, "tiny")
-    whole = build_trainer(experiment, [ocean], RUNTIME, tmp_path / "whole.pt", quiet)
+    whole = trainer_of(experiment, [grid], tmp_path / "whole.pt", quiet)
     whole.run()
 
     path = tmp_path / "parts.pt"
     for epoch in (1, 2):
-        part = build_trainer(experiment, [ocean], RUNTIME, path, interrupt)
+        part = trainer_of(experiment, [grid], path, interrupt)
         assert part.resume() == (epoch > 1)
         with pytest.raises(Interrupted):
             part.run()
         assert part.epoch == epoch
-    last = build_trainer(experiment, [ocean], RUNTIME, path, quiet)
+    last = trainer_of(experiment, [grid], path, quiet)
     assert last.resume()
     last.run()
 
@@ -75,9 +83,9 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(norm: str, 
     assert any(not torch.equal(raw[name], averages[name]) for name, _ in whole.stepper.model.named_parameters())
 
 
-def test_it_learns(ocean: Ocean, tmp_path: Path) -> None:
+def test_it_learns(grid: PreparedGrid, tmp_path: Path) -> None:
     experiment = parse(Experiment, tiny.experiment(epochs=4, rollout_calls=[1], batch_size=8), "tiny")
-    trainer = build_trainer(experiment, [ocean], RUNTIME, tmp_path / "last.pt", quiet)
+    trainer = trainer_of(experiment, [grid], tmp_path / "last.pt", quiet)
     trainer.run()
     losses = [logs["train/mean/loss"] for logs in trainer.history]
     assert losses[-1] < 0.8 * losses[0]
@@ -85,10 +93,10 @@ def test_it_learns(ocean: Ocean, tmp_path: Path) -> None:
     assert trainer.history[-1]["train/loss/variable/zos"] == trainer.history[-1]["train/loss/channel/zos"]
 
 
-def test_another_seed_is_another_run(ocean: Ocean, tmp_path: Path) -> None:
+def test_another_seed_is_another_run(grid: PreparedGrid, tmp_path: Path) -> None:
     first, again, other = (
-        build_trainer(
-            parse(Experiment, tiny.experiment(seed=seed), "tiny"), [ocean], RUNTIME, tmp_path / "last.pt", quiet
+        trainer_of(
+            parse(Experiment, tiny.experiment(seed=seed), "tiny"), [grid], tmp_path / "last.pt", quiet
         ).stepper.model.state_dict()
         for seed in (1, 1, 2)
     )
@@ -96,8 +104,10 @@ def test_another_seed_is_another_run(ocean: Ocean, tmp_path: Path) -> None:
     assert not torch.equal(first["decoder.weight"], other["decoder.weight"])
 
 
-def test_without_a_checkpoint_there_is_nothing_to_resume(ocean: Ocean, experiment: Experiment, tmp_path: Path) -> None:
-    assert not build_trainer(experiment, [ocean], RUNTIME, tmp_path / "last.pt", quiet).resume()
+def test_without_a_checkpoint_there_is_nothing_to_resume(
+    grid: PreparedGrid, experiment: Experiment, tmp_path: Path
+) -> None:
+    assert not trainer_of(experiment, [grid], tmp_path / "last.pt", quiet).resume()
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
@@ -111,18 +121,18 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
 
 def test_a_save_that_fails_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint({"epoch": 1}, path)
+    save_tensors({"epoch": 1}, path)
     with pytest.raises(Exception, match="pickle"):
-        save_checkpoint({"epoch": 2, "bad": lambda: None}, path)
-    assert load_checkpoint(path) == {"epoch": 1}
+        save_tensors({"epoch": 2, "bad": lambda: None}, path)
+    assert load_tensors(path) == {"epoch": 1}
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint here"):
-        load_checkpoint(tmp_path / "none.pt")
+        load_tensors(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("not a checkpoint")
     with pytest.raises(UserError, match=r"text.pt: can't be read as a checkpoint"):
-        load_checkpoint(tmp_path / "text.pt")
+        load_tensors(tmp_path / "text.pt")
 
 
 def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_path: Path) -> None:
@@ -132,28 +142,29 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     tree["model"] |= {"widths": [6], "dilation": [1]}
     both = parse(Experiment, tree, "tiny")
     prepare(both.data, tmp_path / "prepared")
-    stores = [open_store(store_path(tmp_path / "prepared", f"x{factor}")) for factor in both.trained]
-    statistics = compute_statistics(stores[0], both.data.periods.train)
-    oceans = [Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint) for store in stores]
-    assert [ocean.store.grid.shape for ocean in oceans] == [(16, 32), (8, 16)]
+    stores = {name: open_store(store_path(tmp_path / "prepared", name)) for name in both.training.passes}
+    statistics = compute_statistics(stores["x1"], both.data.periods.train)
+    grids = [PreparedGrid.of(name, store, statistics) for name, store in stores.items()]
+    assert [grid.store.grid.shape for grid in grids] == [(16, 32), (8, 16)]
 
-    whole = build_trainer(both, oceans, RUNTIME, tmp_path / "whole.pt", quiet)
+    whole = trainer_of(both, grids, tmp_path / "whole.pt", quiet)
     draws = whole.samplers[0].batches(epoch=0)
-    shown = [sum(len(draw.indices) for draw in draws if draw.resolution == k) for k in (0, 1)]
+    shown = [sum(len(draw.indices) for draw in draws if draw.grid == name) for name in ("x1", "x2")]
     assert shown == [145, round(0.5 * 145)]
     whole.run()
     for name in ("train/mean/loss", "train/x2/mean/loss", "val/mean/loss", "val/x2/mean/loss"):
         assert 0 < whole.history[1][name] < whole.history[0][name], name
     assert not any("x4" in name for name in whole.history[0])
 
-    part = build_trainer(both, oceans, RUNTIME, tmp_path / "parts.pt", interrupt)
+    part = trainer_of(both, grids, tmp_path / "parts.pt", interrupt)
     with pytest.raises(Interrupted):
         part.run()
-    rest = build_trainer(both, oceans, RUNTIME, tmp_path / "parts.pt", quiet)
+    rest = trainer_of(both, grids, tmp_path / "parts.pt", quiet)
     assert rest.resume()
     rest.run()
     assert history(rest) == history(whole)
     # The weights belong to no grid: they load into a model for one that was not trained on.
     coarsest = open_store(store_path(tmp_path / "prepared", "x4"))
-    context = OceanContext.of(Packing.of(coarsest, statistics), statistics, coarsest.grid)
-    both.model.build(context).load_state_dict(whole.stepper.model.state_dict())
+    both.model.build(context_of(PreparedGrid.of("x4", coarsest, statistics))).load_state_dict(
+        whole.stepper.model.state_dict()
+    )

@@ -1,1 +1,8 @@
-"""Collects what training, validation and rollouts produce; gives back plain numbers, tables and figures."""
+"""Collects numbers while others drive: statistics of cells → sums over regions → metrics; losses over an epoch."""
+
+from ocean_emulators.exports import exports
+
+__getattr__ = exports(
+    __name__,
+    {"TrainAggregator": "train", "ValidateAggregator": "validate", "InferenceEvaluatorAggregator": "inference"},
+)

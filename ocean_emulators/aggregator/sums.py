@@ -11,25 +11,16 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from ocean_emulators.aggregator.statistics import STATISTICS, Sample
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.ocean.regions import Region
-
-MOMENTS = (
-    "error",
-    "squared_error",
-    "predicted",
-    "truth",
-    "squared_predicted_anomaly",
-    "squared_true_anomaly",
-    "anomaly_product",
-)
 
 
 class WeightedSums:
     """Sums over the wet cells of regions, weighted by their wet area, for rows of prognostic cells.
 
-    One product with a sparse matrix [region × channel, cell] does the sums of all regions, channels and moments at once.
+    One product with a sparse matrix [region × channel, cell] does the sums of all regions, channels and statistics at once.
     """
 
     def __init__(self, packing: Packing, grid: Grid, regions: Sequence[Region]) -> None:
@@ -58,8 +49,8 @@ class WeightedSums:
         self.weight = (self.matrix @ ones).reshape(len(self.regions), n_channels)
         """[region, channel], m2"""
 
-    def moments(self, predicted: Tensor, truth: Tensor, climatology: Tensor) -> Tensor:
-        """Sums for some starts at one step.
+    def of(self, predicted: Tensor, truth: Tensor, climatology: Tensor) -> Tensor:
+        """Sums of all statistics for some starts at one step.
 
         Parameters
         ----------
@@ -67,13 +58,12 @@ class WeightedSums:
 
         Returns
         -------
-        [start, moment, region, channel], float64
+        [start, statistic, region, channel], float64
         """
-        predicted, truth, climatology = predicted.double(), truth.double(), climatology.double()
-        error, a, b = predicted - truth, predicted - climatology, truth - climatology
-        moments = torch.stack([error, error**2, predicted, truth, a**2, b**2, a * b], dim=1)
-        sums = self.matrix @ moments.flatten(0, 1).T
-        return sums.T.reshape(*moments.shape[:2], *self.weight.shape)
+        sample = Sample(predicted.double(), truth.double(), climatology.double())
+        values = torch.stack([statistic(sample) for statistic in STATISTICS.values()], dim=1)
+        sums = self.matrix @ values.flatten(0, 1).T
+        return sums.T.reshape(*values.shape[:2], *self.weight.shape)
 
 
 class SumsOfRollouts:
@@ -81,17 +71,17 @@ class SumsOfRollouts:
 
     def __init__(self, sums: WeightedSums, n_starts: int, steps: int) -> None:
         self.sums = sums
-        self.values = np.full((n_starts, steps, len(MOMENTS), *sums.weight.shape), np.nan)
+        self.values = np.full((n_starts, steps, len(STATISTICS), *sums.weight.shape), np.nan)
 
     def record(self, starts: slice, step: int, predicted: Tensor, truth: Tensor, climatology: Tensor) -> None:
-        """Add step number `step` (from 1) of some starts; arguments as `WeightedSums.moments`."""
-        self.values[starts, step - 1] = self.sums.moments(predicted, truth, climatology).cpu().numpy()
+        """Add step number `step` (from 1) of some starts; arguments as `WeightedSums.of`."""
+        self.values[starts, step - 1] = self.sums.of(predicted, truth, climatology).cpu().numpy()
 
     def to_dataset(self, start_times: Sequence[object], step_days: float) -> xr.Dataset:
         """All sums, by start, lead, region and channel, with the weights that they were taken with."""
         assert np.isfinite(self.values).all()
         dims = ("start", "lead", "region", "channel")
-        variables = {name: (dims, self.values[:, :, m]) for m, name in enumerate(MOMENTS)}
+        variables = {name: (dims, self.values[:, :, m]) for m, name in enumerate(STATISTICS)}
         weight = (dims[2:], self.sums.weight.cpu().numpy(), {"units": "m2"})
         return xr.Dataset(
             {**variables, "weight": weight},

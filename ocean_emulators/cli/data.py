@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ocean_emulators.cli.describe import describe_source
-from ocean_emulators.config import load_yaml, parse
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.source.location import Location, is_url, pin, read_pointer, require_known_scheme
 from ocean_emulators.errors import UserError
@@ -23,7 +24,7 @@ def pin_file(options: argparse.Namespace) -> None:
     print(f"{options.file}: {pin(options.file)}")
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Put the subcommands of `data` on its parser."""
     commands: Any = parser.add_subparsers(required=True, metavar="COMMAND")
     sub = commands.add_parser("describe", help=describe.__doc__)
@@ -35,10 +36,10 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--preset", help=f"look through this one's eyes alone: a name in {PRESETS}/ (default: all of them)"
     )
-    sub.set_defaults(command=describe)
+    sub.set_defaults(run=describe)
     sub = commands.add_parser("pin", help=pin_file.__doc__)
     sub.add_argument("file", type=Path, help="a pointer file, such as data/sources/om4_onedeg.yaml")
-    sub.set_defaults(command=pin_file)
+    sub.set_defaults(run=pin_file)
 
 
 def _location(options: argparse.Namespace) -> Location:

@@ -8,15 +8,18 @@ from typing import Any
 import torch
 
 from ocean_emulators.cli import data as cli_data
-from ocean_emulators.config import apply_overrides, parse, write
+from ocean_emulators.cli.configure import write_experiment
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError
-from ocean_emulators.experiment import PARAMS, Experiment
+from ocean_emulators.experiment import Experiment
+from ocean_emulators.files import sha256
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.released.layouts import FORCING, Layout, possible_levels, read_layout
 from ocean_emulators.models.released.weights import read_weights
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
-from ocean_emulators.train.checkpoints import file_hash
+from ocean_emulators.workspace import PARAMS
 
 
 def import_weights(options: argparse.Namespace) -> None:
@@ -38,8 +41,7 @@ def import_weights(options: argparse.Namespace) -> None:
         f"The whole experiment, rendered from the weights {path.name} by `ocean-emulators import` on the data of\n"
         f"{cli_data.PRESETS.as_posix()}/{options.data}.yaml. More epochs fine-tune them."
     )
-    write(experiment, options.output, header)
-    print(f"wrote {options.output}")
+    write_experiment(experiment, options.output, header)
     print("\n".join(_supposed(experiment, experiment.model)))
 
 
@@ -57,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--raw", action="store_true", help="take the raw weights, not their moving average")
     parser.add_argument("--output", type=Path, default=PARAMS, help="where to write (default: %(default)s)")
-    parser.set_defaults(command=import_weights)
+    parser.set_defaults(run=import_weights)
 
 
 def _positive(text: str) -> int:
@@ -72,7 +74,7 @@ def _experiment(layout: Layout, preset: DataConfig, path: Path, averaged: bool) 
     data: dict[str, Any] = {"prognostic": layout.prognostic, "forcing": layout.forcing, "levels": layout.levels}
     data["statistics"] = {**preset.statistics.dump(), "period": "all"}
     data["anomaly_period"] = "all" if FORCING[3] in layout.forcing else preset.anomaly_period
-    initial = {"path": Path(os.path.relpath(path)).as_posix(), "sha256": file_hash(path), "averaged": averaged}
+    initial = {"path": Path(os.path.relpath(path)).as_posix(), "sha256": sha256(path), "averaged": averaged}
     # So were the published models run: those for high resolution, which alone have instance norm, in bfloat16.
     run = {"precision": "bfloat16" if layout.config.norm == "instance" else "float32", "checkpointing": "layers"}
     tree = {

@@ -2,12 +2,9 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from ocean_emulators.config.base import Config
-from ocean_emulators.errors import UserError
-from ocean_emulators.files import write_text
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 _UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -23,19 +20,6 @@ def render(config: Config, header: str = "") -> str:
     lines = [f"# {line}".rstrip() for line in header.splitlines()]
     lines += _mapping(config, indent=0)
     return "\n".join(lines) + "\n"
-
-
-def write(config: Config, path: Path, header: str) -> None:
-    """Write a configuration to a file.
-
-    Raises
-    ------
-    UserError
-        If there is no folder for it.
-    """
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: no such folder: {path.parent}; make it first")
-    write_text(path, render(config, header))
 
 
 def _mapping(config: Config, indent: int) -> list[str]:

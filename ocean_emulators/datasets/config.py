@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ocean_emulators.config import Config
-from ocean_emulators.config.base import did_you_mean
+from ocean_emulators.config.base import Config, did_you_mean
 from ocean_emulators.config.bounds import Count
 from ocean_emulators.ocean import calendar, fields
 from ocean_emulators.ocean.fields import Channel
@@ -111,7 +110,7 @@ class DataConfig(Config):
     coarsen: tuple[Count, ...] = Field((1,), min_length=1)
     """factors by which the grid of the source is coarsened in both directions, by means over wet area; one prepared store
     each; 1 is the source's own grid. All are normalised by the statistics of the first; train.passes says which are trained
-    on, evaluation.coarsen which is rolled out"""
+    on, evaluation.grid which is rolled out"""
     anomaly_period: Literal["train", "all"] = "train"
     """what the seasonal mean behind hfds_anomalies is made from, where the source does not hold them: the training period,
     or all times of the source (as for the published weights, which so have seen the test period's forcing)"""
@@ -173,3 +172,9 @@ class DataConfig(Config):
     def forcing_channels(self) -> tuple[Channel, ...]:
         """One channel per forcing field."""
         return fields.channels(self.forcing, self.levels)
+
+
+class DataSections(Config):
+    """The section of an experiment that preparation and statistics read, and no others."""
+
+    data: DataConfig

@@ -3,38 +3,10 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import Field, field_validator
 
-from ocean_emulators.aggregator.scores import by_variable, normalised_rmse
-from ocean_emulators.config import Config
-from ocean_emulators.config.bounds import Days, Seed
-from ocean_emulators.eval.report import EMULATOR
-from ocean_emulators.forecasting.baselines import BaselineName
-
-
-class ComparisonConfig(Config):
-    baselines: tuple[BaselineName, ...] = (
-        "persistence",
-        "anomaly_persistence",
-        "damped_anomaly_persistence",
-        "climatology",
-    )
-    """what to compare with"""
-    bootstrap_draws: int = Field(1000, ge=0, le=100_000)
-    """resamplings behind each interval"""
-    bootstrap_block_days: Days = 30.0
-    """length of the blocks of consecutive starts that are drawn together, days: neighbouring starts are not independent"""
-    confidence: float = Field(0.95, gt=0, lt=1)
-    """probability that intervals hold"""
-    seed: Seed = 0
-    """seed of the resampling"""
-
-    @field_validator("baselines")
-    @classmethod
-    def _baselines_differ(cls, value: tuple[BaselineName, ...]) -> tuple[BaselineName, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError(f"found {list(value)}: expected each once")
-        return value
+from ocean_emulators.aggregator.metrics import by_variable, normalised_rmse
+from ocean_emulators.eval.config import ComparisonConfig
+from ocean_emulators.forecasting.base import EMULATOR
 
 
 def compare(

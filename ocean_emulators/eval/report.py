@@ -1,24 +1,9 @@
-"""Scores as text, and what forecasts and variables are called wherever they are shown."""
+"""Scores as text."""
 
 import pandas as pd
 
-from ocean_emulators.ocean.fields import FIELDS
-
-EMULATOR = "emulator"
-
-LABELS = {
-    "all": "All fields",
-    EMULATOR: "Emulator",
-    "persistence": "Persistence",
-    "anomaly_persistence": "Anomaly persistence",
-    "damped_anomaly_persistence": "Damped anomaly persistence",
-    "climatology": "Day-of-year climatology",
-}
-
-
-def label(name: str) -> str:
-    """How a forecast or variable is called by people."""
-    return LABELS.get(name) or FIELDS[name].long_name
+from ocean_emulators.figures.style import label
+from ocean_emulators.forecasting.base import EMULATOR
 
 
 def score_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:

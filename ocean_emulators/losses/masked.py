@@ -6,7 +6,7 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Factor
 from ocean_emulators.models.base import OceanContext
 

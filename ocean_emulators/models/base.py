@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Few
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.requirements import DataRequirements

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ocean_emulators.config import Config, parse
+from ocean_emulators.config.base import Config, parse
 from ocean_emulators.models.fomo.model import FomoConfig
 from ocean_emulators.models.samudra import SamudraConfig
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ocean_emulators.ocean.grid import Grid
+from ocean_emulators.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,16 @@ class Region:
         return in_lat[:, None] & in_lon[None, :]
 
 
-SCORE_REGIONS = (
+REGIONS: Registry[Region] = Registry("region")
+"""Parts of the globe that scores are taken over, by name."""
+
+for _region in (
     Region("global", -90.0, 90.1),
     Region("southern_extratropics", -90.0, -20.0),
     Region("tropics", -20.0, 20.0),
     Region("northern_extratropics", 20.0, 90.1),
-)
+):
+    REGIONS.register(_region.name)(_region)
 
 NINO34 = Region("nino34", -5.0, 5.0, 190.0, 240.0)
 """Trenberth (1997), doi:10.1175/1520-0477(1997)078<2771:TDOENO>2.0.CO;2: 5°S-5°N, 170°W-120°W."""

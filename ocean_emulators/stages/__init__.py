@@ -1,1 +1,1 @@
-"""What DVC runs: one short module a stage, reading `params.yaml` and its inputs, writing its outputs."""
+"""What DVC runs, a module for each stage of `dvc.yaml`: parse, have the work done, put its results into place."""

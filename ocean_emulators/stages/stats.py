@@ -1,17 +1,14 @@
-"""Stage `stats`: normalisation statistics and climatology of each prepared store."""
+"""Stage `stats`: normalisation statistics and climatology of each prepared grid."""
 
-from ocean_emulators import workspace as paths
-from ocean_emulators.datasets.statistics.normalisation import compute_statistics, write_statistics
-from ocean_emulators.datasets.store.packed_store import open_store
-from ocean_emulators.experiment import load_experiment
+from ocean_emulators.datasets.config import DataSections
+from ocean_emulators.jobs.stats import StatsJob
 from ocean_emulators.parallel import Resources
+from ocean_emulators.stages.base import Launch, finish
+from ocean_emulators.workspace import Workspace
 
 
-def main(resources: Resources) -> None:
-    """Those of all resolutions."""
-    data = load_experiment().data
-    paths.STATISTICS.mkdir(parents=True, exist_ok=True)
-    for factor in data.coarsen:
-        store = open_store(paths.prepared(factor))
-        statistics = compute_statistics(store, data.periods.train, data.statistics, resources)
-        write_statistics(statistics, paths.statistics(factor))
+def main(sections: DataSections, workspace: Workspace, resources: Resources, launch: Launch) -> None:
+    """Have the job done, and put its results into `data/stats`."""
+    job = StatsJob.of(sections, workspace, resources)
+    launch(job)
+    finish(job, "stats", workspace.statistics, replace=True)

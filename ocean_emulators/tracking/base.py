@@ -1,8 +1,11 @@
-"""What a tracker can do, and the one that does nothing."""
+"""What a tracker can do, and the registry of them: a module each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
+
+from ocean_emulators.registry import Registry
+from ocean_emulators.tracking.provenance import Provenance
 
 
 class Tracker(Protocol):
@@ -33,24 +36,5 @@ class Tracker(Protocol):
         ...
 
 
-class NullTracker:
-    """Keeps nothing."""
-
-    def stages_done(self) -> set[str]:
-        """None."""
-        return set()
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Nothing."""
-
-    def log_file(self, path: Path, folder: str) -> None:
-        """Nothing."""
-
-    def describe(self, text: str) -> None:
-        """Nothing."""
-
-    def begin(self, stage: str) -> None:
-        """Nothing."""
-
-    def end(self, stage: str, succeeded: bool) -> None:
-        """Nothing."""
+TRACKERS: Registry[Callable[[str, Provenance, Path], Tracker]] = Registry("tracker", "ocean_emulators.tracking")
+"""By name, what opens the record of an experiment: of its name, what it was made from, and the project's folder."""

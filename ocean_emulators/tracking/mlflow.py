@@ -11,7 +11,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from ocean_emulators.tracking.provenance import Provenance, project_root
+from ocean_emulators.tracking.base import TRACKERS
+from ocean_emulators.tracking.provenance import Provenance
 
 _STAGES = "stages"
 # The pages open with what trainings need (curves, comparisons) instead of what language models need.
@@ -19,22 +20,22 @@ _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _NOT_ALLOWED = re.compile(r"[^\w\-. :/]")
 
 
+@TRACKERS.register("mlflow")
 class MlflowTracker:
     """A run in the store at `MLFLOW_TRACKING_URI`, else in `mlflow.db` and `mlruns/` at the project's root."""
 
-    def __init__(self, experiment: str, provenance: Provenance) -> None:
+    def __init__(self, experiment: str, provenance: Provenance, home: Path) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient  # takes seconds: only where it is used
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        root = project_root()
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        artifacts = None if uri else (root / "mlruns").as_uri()
-        lock = root / ".scratch" / "mlflow.lock"
+        artifacts = None if uri else (home / "mlruns").as_uri()
+        lock = home / ".scratch" / "mlflow.lock"
         lock.parent.mkdir(exist_ok=True)
         # A store that several processes create at the same moment is left broken.
         with FileLock(lock):
-            self.client = MlflowClient(uri or f"sqlite:///{root / 'mlflow.db'}")
+            self.client = MlflowClient(uri or f"sqlite:///{home / 'mlflow.db'}")
             known = self.client.get_experiment_by_name(experiment)
             identifier = (
                 known.experiment_id

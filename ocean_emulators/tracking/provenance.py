@@ -5,31 +5,12 @@ import os
 import platform
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ocean_emulators.config.base import digest
-
-PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def project_root() -> Path:
-    """Root of the DVC project that the user works in; the original one when DVC runs in a copy of it."""
-    given = os.environ.get("DVC_ROOT")
-    if given:
-        return Path(given)
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)
-
-
-def code_hash() -> str:
-    """SHA-256 of the package's sources."""
-    total = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        total.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return total.hexdigest()
+from ocean_emulators.workspace import PACKAGE, sources_digest
 
 
 @dataclass(frozen=True)
@@ -44,7 +25,7 @@ class Provenance:
     @property
     def key(self) -> str:
         """One experiment, one key: configuration, data and code."""
-        return digest(self.config, self.data, code_hash())
+        return digest(self.config, self.data, sources_digest([PACKAGE]))
 
     def tags(self) -> dict[str, str]:
         """What to look an experiment up by."""
@@ -55,7 +36,7 @@ class Provenance:
             "experiment.key": self.key,
             "config.sha256": digest(self.config),
             "data.fingerprint": self.data,
-            "code.sha256": code_hash(),
+            "code.sha256": sources_digest([PACKAGE]),
             "git.commit": commit or "none",
             "git.diff_sha256": hashlib.sha256(changes.encode()).hexdigest() if changes else "clean",
             "dvc.experiment": os.environ.get("DVC_EXP_NAME") or "none",

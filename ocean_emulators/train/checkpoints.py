@@ -1,76 +1,161 @@
-"""Checkpoints: written whole or not at all, read without running code from the file."""
+"""The checkpoint that a training hands on: a model, its weights, and all that says what they may be used for."""
 
-import hashlib
-import os
-import pickle
-import re
+import platform
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.errors import UserError
+from ocean_emulators.models.base import BaseModelConfig
+from ocean_emulators.models.families import parse_model
+from ocean_emulators.models.released.weights import Weights
+from ocean_emulators.tensors import load_tensors, save_tensors
 
-_NUMBERS: list[Any] = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # the name that it had before NumPy 2
-    np._core.multiarray.scalar,
-    np.dtype,
-    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
-]
-"""What makes NumPy's numbers, as which losses are saved: they hold bytes of a number and can call nothing."""
-_FOREIGN = re.compile(r"GLOBAL ([\w.]+)")
-
-
-def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write to a temporary name beside `path`, then put it in place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+_FORMAT = 2
+_CLOSE = 1e-5
+_MOMENTS = ("mean", "std", "change_std")
 
 
-def load_checkpoint(
-    path: Path, device: torch.device | str = "cpu", origin: str = "`dvc repro train` makes it"
-) -> dict[str, Any]:
-    """Read tensors, numbers and plain types; `origin` says where a file that is missing comes from.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained emulator, as it lies in a file."""
 
-    Raises
-    ------
-    UserError
-        If there is no file, or it is no checkpoint, or it holds anything that would run code.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no checkpoint here; {origin}")
-    try:
-        with torch.serialization.safe_globals(_NUMBERS):
-            content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise UserError(f"{path}: {_what_is_wrong(error)}") from error
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{path}: can't be read as a checkpoint: it holds one {type(content).__name__}, not named parts"
+    config: dict[str, Any]
+    """the sections of the experiment that it was trained by, plain data; `model` builds it"""
+    channels: tuple[str, ...]
+    """prognostic, then forcing"""
+    n_prognostic: int
+    mean: Tensor
+    """[channel], physical units, float64"""
+    std: Tensor
+    """[channel]"""
+    change_std: Tensor
+    """[channel], standard deviation of the change over one time step"""
+    data_fingerprint: str
+    """of the data that it was trained on"""
+    model: dict[str, Tensor]
+    """raw weights, by the names of the state dict"""
+    averaged_model: dict[str, Tensor]
+    """their moving average, which is what evaluation uses"""
+    versions: dict[str, str] = field(
+        default_factory=lambda: {"python": platform.python_version(), "torch": torch.__version__}
+    )
+
+    @classmethod
+    def of(
+        cls, grid: PreparedGrid, config: dict[str, Any], model: dict[str, Tensor], averaged_model: dict[str, Tensor]
+    ) -> Self:
+        """Of weights that were trained on a prepared grid."""
+        statistics, store = grid.statistics, grid.store
+        return cls(
+            config=config,
+            channels=tuple(c.name for c in store.channels),
+            n_prognostic=len(store.prognostic),
+            mean=torch.from_numpy(statistics.mean),
+            std=torch.from_numpy(statistics.std),
+            change_std=torch.from_numpy(statistics.change_std),
+            data_fingerprint=grid.fingerprint,
+            model={name: tensor.cpu() for name, tensor in model.items()},
+            averaged_model={name: tensor.cpu() for name, tensor in averaged_model.items()},
         )
-    return content
+
+    @property
+    def model_config(self) -> BaseModelConfig:
+        """What builds the model."""
+        return parse_model(self.config["model"], "checkpoint: config.model")
+
+    def save(self, path: Path) -> None:
+        """Put it in the place of `path`, in one step.
+
+        Raises
+        ------
+        UserError
+            If the disk is full, or nothing may be written there.
+        """
+        content = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        save_tensors({"format": _FORMAT, **content, "channels": list(self.channels)}, path)
+
+    @classmethod
+    def load(cls, path: Path, origin: str = "`dvc repro train` makes it") -> Self:
+        """Read a checkpoint, and hold it against itself.
+
+        Raises
+        ------
+        UserError
+            If there is none, it is damaged, would run code, lacks a part or has one of another kind or shape, or holds
+            weights that are not finite.
+        """
+        content = load_tensors(path, origin=origin)
+        if content.pop("format", None) != _FORMAT:
+            raise UserError(
+                f"{path}: not a checkpoint of this version of the project (format {_FORMAT}); train it again, or name it as "
+                "train.initial_weights if it is of released weights"
+            )
+        missing, left_over = (sorted(a - b) for a, b in _both_ways(set(cls.__dataclass_fields__), set(content)))
+        if missing or left_over:
+            parts = [f"it lacks {', '.join(missing)}"] if missing else []
+            parts += [f"it holds {', '.join(map(str, left_over))}, which is not known"] if left_over else []
+            raise UserError(
+                f"{path}: not a whole checkpoint: {'; '.join(parts)}; bring the file back, or train it again"
+            )
+        try:
+            checkpoint = cls(**content | {"channels": tuple(content["channels"])})
+            checkpoint._require_sense()
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise UserError(
+                f"{path}: not a whole checkpoint: {error}; bring the file back, or train it again"
+            ) from error
+        return checkpoint
+
+    def _require_sense(self) -> None:
+        """Raise a ValueError that says which part is not what it should be."""
+        if not (0 < self.n_prognostic <= len(self.channels) and all(isinstance(c, str) for c in self.channels)):
+            raise ValueError(f"n_prognostic is {self.n_prognostic} of {len(self.channels)} channels")
+        for name in _MOMENTS:
+            values = getattr(self, name)
+            if tuple(values.shape) != (len(self.channels),) or not bool(torch.isfinite(values).all()):
+                raise ValueError(f"{name} is not a number for each of {len(self.channels)} channels")
+        for part in ("model", "averaged_model"):
+            for name, tensor in getattr(self, part).items():
+                if not isinstance(tensor, Tensor):
+                    raise ValueError(f"{part}.{name} is no tensor")
+                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                    raise ValueError(f"{part}.{name} holds values that are not finite")
+
+    def weights(self, path: Path, averaged: bool = True) -> Weights:
+        """Its weights; `path` is what messages name."""
+        return Weights(path, self.averaged_model if averaged else self.model, self.channels)
+
+    def require_matches(self, grid: PreparedGrid, path: Path) -> None:
+        """Refuse prepared data that these weights were not made for; `path` is what messages name.
+
+        Raises
+        ------
+        UserError
+            Naming what differs: channels or their order, statistics, or the content of the data.
+        """
+        way_out = "train it on these data (`dvc repro train`), or bring back the data that it was trained on"
+        self.weights(path).require_channels([c.name for c in grid.store.channels])
+        for name in _MOMENTS:
+            own, theirs = getattr(self, name).numpy(), getattr(grid.statistics, name)
+            off = ~np.isclose(own, theirs, rtol=_CLOSE, atol=0)
+            if off.any():
+                k = int(off.argmax())
+                raise UserError(
+                    f"{path}: trained on {self.channels[k]} with a {name} of {own[k]:g}, but in the prepared data it is "
+                    f"{theirs[k]:g}; {way_out}"
+                )
+        if self.data_fingerprint != grid.fingerprint:
+            raise UserError(
+                f"{path}: trained on other data than the prepared ones ({self.data_fingerprint[:12]}…, not "
+                f"{grid.fingerprint[:12]}…), though their fields and statistics are alike; {way_out}"
+            )
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _what_is_wrong(error: Exception) -> str:
-    """Of torch's messages much is advice to load the file in a way that may run its code; that is left out."""
-    foreign = _FOREIGN.search(str(error))
-    if foreign:
-        return (
-            f"refused: reading it would call {foreign[1]}, and no code is run from a checkpoint; have its author save it "
-            "with tensors, numbers and text alone"
-        )
-    if isinstance(error, pickle.UnpicklingError):
-        return "can't be read as a checkpoint: not a file that torch.save has written"
-    return f"can't be read as a checkpoint: {str(error) or type(error).__name__}"
+def _both_ways(a: set[str], b: set[str]) -> tuple[tuple[set[str], set[str]], tuple[set[str], set[str]]]:
+    return (a, b), (b, a)

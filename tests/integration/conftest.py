@@ -13,7 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from ocean_emulators.config import load_yaml, parse, render
+from ocean_emulators.config.base import parse
+from ocean_emulators.config.render import render
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.experiment import Experiment
 from tests import tiny
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from distributed import LocalCluster
 
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig, StatisticsConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.statistics.normalisation import compute_statistics

@@ -21,7 +21,7 @@ N_LAT, N_LON, LEVELS, STEPS_PER_YEAR = 180, 360, 5, 73
 CHILD = """
 import json, sys
 from pathlib import Path
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.store.packed_store import store_path

@@ -127,7 +127,7 @@ def test_two_resolutions_are_trained_on_and_each_can_be_rolled_out(project: Proj
     assert stages_run(project.run("dvc", "exp", "run", *both)) == ALL
     history = project.root / "outputs/train/history.csv"
     assert {"train/x2/mean/loss", "val/x2/mean/loss"} <= set(history.read_text().partition("\n")[0].split(","))
-    output = project.run("dvc", "exp", "run", "-S", "evaluation.coarsen=2")
+    output = project.run("dvc", "exp", "run", "-S", "evaluation.grid=x2")
     assert stages_run(output) == ["evaluate", "compare"]
     predictions = xr.open_zarr(project.root / "outputs/evaluation/predictions.zarr")
     assert predictions.sizes["lat"] == 8

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,8 @@ from ocean_emulators.datasets.source.location import locate, require_unchanged
 from ocean_emulators.datasets.source.selection import select_from, span_of_periods
 from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.packed_store import create_store, seal_store, state_error, store_path, write_rows
-from ocean_emulators.files import move_folder, write_text
+from ocean_emulators.datasets.store.periods import write_period_digests
+from ocean_emulators.files import move, write_text
 from ocean_emulators.ocean import calendar
 from ocean_emulators.parallel import Resources, open_pool, require_room
 
@@ -290,23 +290,13 @@ def _finish(job: _Job, folder: Path) -> None:
     records = [json.loads(job.record(block).read_text()) for block in job.blocks]
     for resolution in reader.resolutions:
         path, parts = store_path(job.stores, resolution.name), [r[resolution.name] for r in records]
-        rows = chain.from_iterable(part["rows"] for part in parts)
-        content = digest(list(rows), _describe(job.config, resolution, reader.time))
         if job.config.storage != "float32":
-            content = digest(content, job.config.storage)
             error = sum(np.array(part["squared_error"]) for part in parts)
             print(state_error(path, job.config.storage, np.sqrt(error / job.n_times)), flush=True)
-        seal_store(path, content)
-    move_folder(job.stores, folder)
-
-
-def _describe(config: DataConfig, resolution: Resolution, time: np.ndarray) -> list[object]:
-    """What tells one store from another beside its rows."""
-    channels, grid = config.prognostic_channels + config.forcing_channels, resolution.grid
-    coordinates = [values.tolist() for values in (grid.lat, grid.lon, grid.lev, grid.thickness)]
-    weights = [] if grid.ocean_fraction is None else [hashlib.sha256(grid.ocean_fraction.tobytes()).hexdigest()]
-    mask = hashlib.sha256(_mask(config, resolution).tobytes()).hexdigest()
-    return [[c.name for c in channels], mask, coordinates, [str(t) for t in time], *weights]
+        rows = b"".join(bytes.fromhex(row) for part in parts for row in part["rows"])
+        seal_store(path, np.frombuffer(rows, np.uint8).reshape(job.n_times, -1))
+    write_period_digests(job.stores, job.config.periods, job.config.grids)
+    move(job.stores, folder)
 
 
 def _mask(config: DataConfig, resolution: Resolution) -> np.ndarray:

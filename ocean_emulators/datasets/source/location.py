@@ -26,8 +26,8 @@ from pydantic import field_validator
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore, ZipStore
 
-from ocean_emulators.config import Config, load_yaml, parse
-from ocean_emulators.config.base import digest
+from ocean_emulators.config.base import Config, digest, parse
+from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.errors import UserError
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15

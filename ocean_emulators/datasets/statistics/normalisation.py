@@ -42,7 +42,7 @@ class Statistics:
     names: tuple[str, ...]
     """[channel]"""
     fingerprint: str
-    """of the store, the period and the settings that they were made from"""
+    """SHA-256 of what they were made from: the times read, and published numbers"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,16 +129,14 @@ def compute_statistics(
     mean, std, change_std = moments.summary()
     names = tuple(c.name for c in store.channels)
     _require_variation(names, std, change_std)
-    fingerprint = f"{store.fingerprint}:{train.start}:{train.end}"
-    if settings.period != "train":
-        fingerprint += f":{settings.period}"
+    parts = [store.digest(trained), store.digest(times)]
     if settings.published_means is not None and settings.published_stds is not None:
         computed, depths = (mean, std), store.grid.lev
         mean = read_published(settings.published_means, "published_means", store.channels, depths, computed[0])
         std = read_published(settings.published_stds, "published_stds", store.channels, depths, computed[1])
         _require_published(names, mean, std, settings)
-        fingerprint += f":{digest(mean.tolist(), std.tolist())}"
-    return Statistics(mean, std, change_std, _climatology(store, seasons, resources), names, fingerprint)
+        parts += [digest(mean.tolist(), std.tolist())]
+    return Statistics(mean, std, change_std, _climatology(store, seasons, resources), names, digest(*parts))
 
 
 def _moments(store: PackedStore, times: range, resources: Resources) -> Moments:

@@ -52,8 +52,8 @@ class PackedStore:
     """[channel, lat, lon], bool; prognostic channels first"""
     time: np.ndarray
     """[time], cftime in the model's calendar"""
-    fingerprint: str
-    """SHA-256 of all content"""
+    row_hashes: np.ndarray
+    """[time, 32], uint8: SHA-256 of each row as it was before it was stored (float32, physical units)"""
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -70,6 +70,27 @@ class PackedStore:
     def step_days(self) -> float:
         """Time step, days."""
         return calendar.step_days(self.time)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all content."""
+        return self.digest(range(len(self.time)))
+
+    def digest(self, times: range) -> str:
+        """SHA-256 of what is read of some times: it stays as it is whatever else the store holds."""
+        return digest(
+            self._described, [str(self.time[i]) for i in times], [self.row_hashes[i].tobytes().hex() for i in times]
+        )
+
+    @cached_property
+    def _described(self) -> str:
+        """SHA-256 of what rows mean: channels, wet cells, grid, time step, storage."""
+        grid, arrays = self.grid, [self.mask, self.scaling.offset, self.scaling.scale]
+        coordinates = [values.tolist() for values in (grid.lat, grid.lon, grid.lev, grid.thickness)]
+        arrays += [grid.area] if grid.ocean_fraction is None else [grid.area, grid.ocean_fraction]
+        hashes = [hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest() for values in arrays]
+        names = [[c.name for c in role] for role in (self.prognostic, self.forcing)]
+        return digest(names, coordinates, hashes, self.step_days, self.scaling.storage)
 
     def stored(self, start: int, stop: int) -> list[Tensor]:
         """The rows of times `start` to `stop - 1` as they are stored, not to be written to.
@@ -143,7 +164,7 @@ def open_store(path: Path | str) -> PackedStore:
         grid=Grid.from_dataset(described),
         mask=mask,
         time=described["time"].values,
-        fingerprint=manifest["fingerprint"],
+        row_hashes=described["row_sha256"].values,
     )
 
 
@@ -236,11 +257,14 @@ def state_error(path: Path, storage: Storage, error: np.ndarray) -> str:
     return f"{path.name}: stored as {storage}, off by {error[worst]:.1e} standard deviations at most ({names[worst]})"
 
 
-def seal_store(path: Path, fingerprint: str) -> None:
-    """Consolidate the metadata and write the manifest: the store is complete."""
+def seal_store(path: Path, row_hashes: np.ndarray) -> None:
+    """Keep the hash of each row [time, 32], consolidate the metadata, write the manifest: the store is complete."""
+    zarr.open_group(path, mode="a").create_array(
+        "row_sha256", data=row_hashes, dimension_names=("time", "byte"), overwrite=True
+    )
     zarr.consolidate_metadata(str(path))
     times_per_file = zarr.open_array(path / "rows", mode="r").shards[0]  # type: ignore[index]
-    manifest = {"fingerprint": fingerprint, "times_per_file": times_per_file, "files": _list_files(path)}
+    manifest = {"times_per_file": times_per_file, "files": _list_files(path)}
     (path / _MANIFEST).write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1) + "\n")
 
 

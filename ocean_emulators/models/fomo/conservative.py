@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import WHOLE, Few, Width
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.fomo.patches import PerGrid

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Count, Few, Positive, Width
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ocean_emulators.config import Config
+from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Few, Width
 
 

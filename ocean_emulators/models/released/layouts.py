@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ocean_emulators.config import parse
+from ocean_emulators.config.base import parse
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.released.weights import Weights, listing
 from ocean_emulators.models.samudra import SamudraConfig

@@ -15,7 +15,7 @@ from ocean_emulators.models.released.layouts import Layout, read_layout
 from ocean_emulators.models.released.weights import Weights, read_weights
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
 from ocean_emulators.ocean.fields import channels
-from ocean_emulators.train.checkpoints import save_checkpoint
+from ocean_emulators.tensors import save_tensors
 
 _UNSAID = ("upsampling", "dilation", "norm")
 """What the tensors don't say of a network."""
@@ -151,7 +151,7 @@ def export(model: Samudra, path: Path | str) -> dict[str, Any]:
     supposed = read_layout(weights).config.dump()
     read = supposed | {name: ours[name] for name in (*_UNSAID, *_RUN)}
     _refuse(path, ours, [name for name, value in ours.items() if value != read[name]])
-    save_checkpoint({"model": weights.tensors}, weights.path)
+    save_tensors({"model": weights.tensors}, weights.path)
     return {name: ours[name] for name in _UNSAID if ours[name] != supposed[name]}
 
 

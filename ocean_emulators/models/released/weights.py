@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ocean_emulators.errors import UserError
-from ocean_emulators.train.checkpoints import load_checkpoint
+from ocean_emulators.tensors import load_tensors
 
 ORIGIN = "give the path of released weights, or of a checkpoint of your own"
 _BUFFERS = ("cap", "running_mean", "running_var", "num_batches_tracked")
@@ -86,7 +86,7 @@ def read_weights(path: Path | str, averaged: bool = True) -> Weights:
         its parameters.
     """
     path = Path(path)
-    content = load_checkpoint(path, origin=ORIGIN)
+    content = load_tensors(path, origin=ORIGIN)
     key = "averaged_model" if averaged and "averaged_model" in content else "model"
     tensors = content.get(key)
     if not _are_tensors(tensors):

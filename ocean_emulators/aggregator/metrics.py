@@ -1,13 +1,26 @@
-"""From weighted sums to scores. Each score is a few lines on means over starts."""
+"""From weighted sums to scores. Each metric is a few lines on means over cells and starts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
 import xarray as xr
 
 from ocean_emulators.ocean.fields import channel
+from ocean_emulators.registry import Registry
 
-Metric = Callable[[xr.Dataset], xr.DataArray]
+
+@dataclass(frozen=True)
+class Metric:
+    """A score: what makes it of means over cells, averaged over starts (see `statistics.py`)."""
+
+    of: Callable[[xr.Dataset], xr.DataArray]
+    in_units_of_field: bool
+    """else it is a plain number"""
+
+
+METRICS: Registry[Metric] = Registry("metric")
+"""By name; tables list them in this order."""
 
 
 def rmse(mean: xr.Dataset) -> xr.DataArray:
@@ -27,7 +40,9 @@ def acc(mean: xr.Dataset) -> xr.DataArray:
     return (mean["anomaly_product"] / norm.where(norm > 0)).fillna(0.0)
 
 
-METRICS: Mapping[str, Metric] = {"rmse": rmse, "bias": bias, "acc": acc}
+METRICS.register("rmse")(Metric(rmse, in_units_of_field=True))
+METRICS.register("bias")(Metric(bias, in_units_of_field=True))
+METRICS.register("acc")(Metric(acc, in_units_of_field=False))
 
 
 def mean_over_starts(sums: xr.Dataset) -> xr.Dataset:
@@ -41,7 +56,7 @@ def score_table(sums: xr.Dataset, std: xr.DataArray) -> pd.DataFrame:
     `std` [channel] makes `nrmse`, the RMSE in units of the field's standard deviation over the training period.
     """
     mean = mean_over_starts(sums)
-    scores = {name: metric(mean) for name, metric in METRICS.items()}
+    scores = {name: metric.of(mean) for name, metric in METRICS.items()}
     scores["nrmse"] = scores["rmse"] / std
     table = (
         xr.Dataset(scores)
@@ -52,7 +67,8 @@ def score_table(sums: xr.Dataset, std: xr.DataArray) -> pd.DataFrame:
     parts = table["channel"].map(channel)
     table.insert(2, "variable", parts.map(lambda c: c.field.name))
     table.insert(3, "level", parts.map(lambda c: c.mask_level))
-    units = parts.map(lambda c: c.field.units).where(table["metric"].isin(["rmse", "bias"]), "1")
+    with_units = [name for name, metric in METRICS.items() if metric.in_units_of_field]
+    units = parts.map(lambda c: c.field.units).where(table["metric"].isin(with_units), "1")
     return table.assign(units=units)
 
 

@@ -1,0 +1,44 @@
+"""What is submitted: a job, and the record that is kept of it."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from launchers.record import record_results
+from ocean_emulators.experiment import Experiment
+from ocean_emulators.jobs.base import Job, results_of
+from ocean_emulators.tracking import Provenance, open_tracker
+
+
+@dataclass(frozen=True)
+class TrackedJob:
+    """A job that is not tracked by itself, and how it is: picklable, and called where it is to run."""
+
+    stage: str
+    job: Job
+    experiment: Experiment
+    provenance: Provenance
+
+    def __call__(self) -> None:
+        """Do the work unless it was done before, and record it; earlier stages, too, that this record does not hold."""
+        workspace = self.job.workspace
+        with open_tracker(self.experiment.name, self.provenance, self.stage, workspace.home) as tracker:
+            record = partial(record_results, experiment=self.experiment, tracker=tracker)
+            for earlier, files in workspace.results_before(self.stage).items():
+                if earlier not in tracker.stages_done():
+                    record(earlier, files)
+            if not results_of(self.job).is_dir():
+                self.job.run(tracker.log_metrics)
+            if self.stage != "train":  # which was recorded while it ran
+                record(self.stage, results_of(self.job))
+
+
+@dataclass(frozen=True)
+class UntrackedJob:
+    """A job of which no record is kept."""
+
+    job: Job
+
+    def __call__(self) -> None:
+        """Do the work unless it was done before."""
+        if not results_of(self.job).is_dir():
+            self.job.run(lambda metrics, step: None)

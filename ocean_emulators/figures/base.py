@@ -1,0 +1,52 @@
+"""What figures are drawn from, and the registry of them: a module each, which registers its figure for a stage."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ocean_emulators.files import replacing
+from ocean_emulators.registry import Registry
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """What an evaluation gives to draw."""
+
+    history: pd.DataFrame
+    """a row for each epoch; empty where nothing was trained"""
+    snapshots: Mapping[str, tuple[xr.Dataset, xr.Dataset]]
+    """truth and prediction of one time of the free run, by name (`middle`, `end`)"""
+    nino34: Mapping[str, xr.DataArray]
+    """mean temperature in the Nino3.4 box, degC [time], of truth and prediction; empty where there is none"""
+    drift: xr.DataArray | None
+    """error of the global mean of temperature in the free run, degC [time, lev]"""
+
+
+@dataclass(frozen=True)
+class ComparisonInputs:
+    """What a comparison gives to draw."""
+
+    table: pd.DataFrame
+    """see `compare`"""
+    profiles: Mapping[str, xr.DataArray]
+    """by forecast, normalised RMSE [variable, lev] at one lead"""
+    profile_lead: float
+    """days"""
+
+
+Drawn = Mapping[str, Figure]
+"""Figures by the names of their files; none where there is nothing to show."""
+
+EVALUATION_FIGURES: Registry[Callable[[EvaluationInputs], Drawn]] = Registry("figure", "ocean_emulators.figures")
+COMPARISON_FIGURES: Registry[Callable[[ComparisonInputs], Drawn]] = Registry("figure", "ocean_emulators.figures")
+
+
+def save_figures(drawn: Drawn, folder: Path) -> None:
+    """As PNG, without what would make two equal figures differ."""
+    for name, figure in drawn.items():
+        with replacing(folder / f"{name}.png") as file:
+            figure.savefig(file, format="png", metadata={"Software": None})

@@ -1,0 +1,58 @@
+"""Series over a free run: the Nino3.4 index, and the drift of global means."""
+
+from collections.abc import Mapping
+
+import cmocean
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs
+from ocean_emulators.figures.style import new_figure, plain_units
+
+
+@EVALUATION_FIGURES.register("nino34")
+def nino34(inputs: EvaluationInputs) -> Drawn:
+    """Where the grid has ocean in the box."""
+    title = "Temperature of the uppermost level in the Nino3.4 box"
+    return {"nino34": index_series(inputs.nino34, title, "degC")} if inputs.nino34 else {}
+
+
+@EVALUATION_FIGURES.register("drift")
+def drift_of_temperature(inputs: EvaluationInputs) -> Drawn:
+    """Where temperature is predicted."""
+    title = "Free run: error of global-mean temperature by level"
+    return {} if inputs.drift is None else {"drift": drift(inputs.drift, title, "degC")}
+
+
+def index_series(series: Mapping[str, xr.DataArray], title: str, units: str) -> Figure:
+    """A time series for each of several sources, such as the Nino3.4 index of truth, prediction and climatology."""
+    figure = new_figure(9, 3.6)
+    axes = figure.subplots()
+    for name, values in series.items():
+        style = {"truth": ("#D55E00", 2.0), "prediction": ("#000000", 2.0)}.get(name, ("grey", 1.0))
+        axes.plot(_years(values["time"].values), values, color=style[0], lw=style[1], label=name)
+    axes.set(title=title, xlabel="Year", ylabel=plain_units(units))
+    axes.ticklabel_format(useOffset=False)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def drift(error: xr.DataArray, title: str, units: str) -> Figure:
+    """Error of global means over a free run, one line a level: `error` is [time, lev]."""
+    figure = new_figure(9, 4)
+    axes = figure.subplots()
+    shades = cmocean.cm.deep(np.linspace(0.15, 0.95, error.sizes["lev"]))
+    for colour, lev in zip(shades, error["lev"].values, strict=True):
+        axes.plot(_years(error["time"].values), error.sel(lev=lev), color=colour, label=f"{lev:.0f} m")
+    axes.axhline(0, color="black", lw=0.6)
+    axes.set(title=title, xlabel="Year", ylabel=plain_units(units))
+    axes.ticklabel_format(useOffset=False)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _years(time: np.ndarray) -> list[float]:
+    return [t.year + (t.dayofyr - 1 + t.hour / 24) / 365 for t in time]

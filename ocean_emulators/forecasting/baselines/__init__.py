@@ -1,0 +1,1 @@
+"""What an emulator must beat: a module each, which registers it under its name."""

@@ -1,0 +1,52 @@
+"""What the jobs have in common."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from ocean_emulators.config.base import Config
+from ocean_emulators.files import PARTIAL, move
+from ocean_emulators.workspace import Workspace
+
+Report = Callable[[Mapping[str, float], int], None]
+"""Takes numbers of a step (an epoch), while a job runs."""
+
+
+class Job(Protocol):
+    """Picklable, and run in any process that sees the project's files."""
+
+    @property
+    def sections(self) -> Config:
+        """The sections of the experiment that it reads."""
+        ...
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where it finds what it reads."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Its own: one for each combination of what its result depends on."""
+        ...
+
+    def run(self, report: Report) -> None:
+        """Do the work, or go on where an equal job was interrupted, and leave the results in `results_of(job)`."""
+        ...
+
+
+def results_of(job: Job) -> Path:
+    """The folder that holds a job's results once it is done."""
+    return job.folder / "results"
+
+
+@contextmanager
+def leaving_results(job: Job) -> Iterator[Path]:
+    """A folder to write results to, which becomes `results_of(job)` when the block has ended well."""
+    building = job.folder / f"results{PARTIAL}"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    yield building
+    move(building, results_of(job))

@@ -1,0 +1,153 @@
+"""Evaluation: forecasts from starts spread over the test period, and one free run over all of it, scored while they run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator
+from ocean_emulators.aggregator.metrics import mean_over_starts
+from ocean_emulators.aggregator.sums import WeightedSums
+from ocean_emulators.build import build_emulator
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.prepared import PreparedGrid
+from ocean_emulators.eval.config import EvaluateSections
+from ocean_emulators.eval.rollout import FiniteCheck, run_rollout
+from ocean_emulators.eval.snapshots import Snapshots
+from ocean_emulators.eval.tables import write_score_tables
+from ocean_emulators.eval.writer import PredictionsWriter
+from ocean_emulators.figures.base import EVALUATION_FIGURES, EvaluationInputs, save_figures
+from ocean_emulators.files import sha256
+from ocean_emulators.forecasting.base import Climatology
+from ocean_emulators.forecasting.emulator import Emulator
+from ocean_emulators.jobs.base import Report, leaving_results
+from ocean_emulators.jobs.contents import contents
+from ocean_emulators.ocean.fields import channel
+from ocean_emulators.ocean.regions import NINO34, REGIONS
+from ocean_emulators.runtime import Runtime
+from ocean_emulators.train.checkpoints import Checkpoint
+from ocean_emulators.workspace import EvaluationFiles, Workspace
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """Rolls the emulator out and scores it; see `Job`."""
+
+    sections: EvaluateSections
+    workspace: Workspace
+    runtime: Runtime
+    folder: Path
+
+    @classmethod
+    def of(cls, sections: EvaluateSections, workspace: Workspace, runtime: Runtime) -> "EvaluateJob":
+        """The job of an experiment on the data that are prepared, and with the checkpoint that is there, now."""
+        content = [*contents(workspace, sections.data, "test"), sha256(workspace.training.checkpoint)]
+        return cls(sections, workspace, runtime, workspace.scratch_of("evaluate", sections.dump(), *content))
+
+    def run(self, report: Report) -> None:
+        """See `Job`."""
+        device = self.runtime.start()
+        grid = PreparedGrid.open(self.workspace, self.sections.data, self.sections.grid, device)
+        path = self.workspace.training.checkpoint
+        stepper = build_emulator(Checkpoint.load(path), grid, path)
+        times = grid.store.indices(self.sections.data.periods.test, "test")
+        data = InferenceDataset(Rows(grid.store, grid.packing, times, self.runtime.cache), stepper.requirements)
+        scoring = Scoring.of(grid, data)
+        with leaving_results(self) as folder:
+            files = EvaluationFiles(folder)
+            emulator = Emulator(stepper, data)
+            forecasts = score_forecasts(self.sections, emulator, scoring, files)
+            free_run = score_free_run(emulator, scoring, files)
+            write_score_tables(forecasts, free_run.sums, grid.prognostic_std(), self.sections.evaluation, files)
+            history = pd.read_csv(self.workspace.training.history)
+            inputs = EvaluationInputs(history, free_run.snapshots, free_run.nino34, free_run.drift)
+            for draw in EVALUATION_FIGURES.values():
+                save_figures(draw(inputs), files.figures)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What scores are taken with."""
+
+    data: InferenceDataset
+    climatology: Climatology
+    sums: WeightedSums
+    nino34: WeightedSums
+
+    @classmethod
+    def of(cls, grid: PreparedGrid, data: InferenceDataset) -> "Scoring":
+        """For a prepared grid."""
+        climatology = Climatology(grid.store, grid.statistics, grid.packing.n_prognostic_cells)
+        sums = WeightedSums(grid.packing, grid.store.grid, tuple(REGIONS.values()))
+        return cls(data, climatology, sums, WeightedSums(grid.packing, grid.store.grid, (NINO34,)))
+
+    def aggregator(self, starts: list[int], steps: int) -> InferenceEvaluatorAggregator:
+        """Over all regions."""
+        return InferenceEvaluatorAggregator(self.data, self.climatology, self.sums, starts, steps)
+
+
+def score_forecasts(
+    sections: EvaluateSections, emulator: Emulator, scoring: Scoring, files: EvaluationFiles
+) -> xr.Dataset:
+    """Forecasts from starts spread over the period; their sums."""
+    data, config = emulator.data, sections.evaluation
+    steps = config.steps(data.rows.store.step_days)
+    starts = data.starts(steps, config.start_every)
+    aggregator = scoring.aggregator(starts, steps)
+    run_rollout(emulator, starts, steps, [FiniteCheck(data, starts), aggregator], config.batch_size, "forecasts")
+    sums = aggregator.get_dataset()
+    sums.to_zarr(files.forecast_sums, mode="w", zarr_format=2)
+    return sums
+
+
+@dataclass(frozen=True)
+class FreeRun:
+    """What is kept of a rollout through the whole period."""
+
+    sums: xr.Dataset
+    snapshots: dict[str, tuple[xr.Dataset, xr.Dataset]]
+    nino34: dict[str, xr.DataArray]
+    drift: xr.DataArray | None
+
+
+def score_free_run(emulator: Emulator, scoring: Scoring, files: EvaluationFiles) -> FreeRun:
+    """From the first states of the period to its last: scored, and written as fields."""
+    data, store = emulator.data, emulator.data.rows.store
+    start, steps = data.times.start + emulator.stepper.requirements.past, data.longest_rollout()
+    time = store.time[start + 1 : start + 1 + steps]
+    aggregator = scoring.aggregator([start], steps)
+    nino34 = InferenceEvaluatorAggregator(data, scoring.climatology, scoring.nino34, [start], steps)
+    snapshots = Snapshots(data, start, {"middle": steps // 2 + 1, "end": steps})
+    writer = PredictionsWriter(files.predictions, time, store.grid, data.rows.packing)
+    sinks = [FiniteCheck(data, [start]), aggregator, nino34, snapshots, writer]
+    run_rollout(emulator, [start], steps, sinks, title="free run")
+    sums = aggregator.get_dataset()
+    sums.to_zarr(files.free_run_sums, mode="w", zarr_format=2)
+    return FreeRun(sums, snapshots.kept, _nino34(nino34.get_dataset(), time), _drift(sums, time, store.grid.lev))
+
+
+def _temperature(sums: xr.Dataset) -> list[str]:
+    return [str(name) for name in sums["channel"].values if channel(str(name)).field.name == "thetao"]
+
+
+def _nino34(sums: xr.Dataset, time: np.ndarray) -> dict[str, xr.DataArray]:
+    """Mean temperature of the uppermost level in the box, [time]; nothing where it is not predicted or there is no ocean."""
+    names = _temperature(sums)
+    if not names or float(sums["weight"].sel(channel=names[0])) == 0:
+        return {}
+    mean = mean_over_starts(sums.isel(region=0)).sel(channel=names[0])
+    series = {"truth": mean["truth"], "prediction": mean["predicted"]}
+    return {name: xr.DataArray(values.values, {"time": time}, "time") for name, values in series.items()}
+
+
+def _drift(sums: xr.Dataset, time: np.ndarray, lev: np.ndarray) -> xr.DataArray | None:
+    """Error of the global mean of temperature, [time, lev]; nothing where it is not predicted."""
+    names = _temperature(sums)
+    if not names:
+        return None
+    error = mean_over_starts(sums.sel(region="global"))["error"].sel(channel=names).transpose("lead", "channel")
+    levels = [lev[channel(name).mask_level] for name in names]
+    return xr.DataArray(error.values, {"time": time, "lev": levels}, ("time", "lev"))

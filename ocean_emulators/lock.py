@@ -1,0 +1,39 @@
+"""What `dvc.lock` says: the values that results were made with."""
+
+from typing import Any
+
+from ocean_emulators.config.yaml_files import load_yaml
+from ocean_emulators.workspace import Workspace, look_up
+
+
+def locked_params(workspace: Workspace, stage: str) -> dict[str, Any]:
+    """The values that a stage's result was made with, by their dotted keys; empty if it was not made."""
+    path = workspace.root / "dvc.lock"
+    stages = load_yaml(path)["stages"] if path.is_file() else {}
+    params: dict[str, Any] = stages.get(stage, {}).get("params", {}).get(workspace.params.name, {})
+    return params
+
+
+def changed_since(workspace: Workspace) -> dict[str, tuple[Any, Any]]:
+    """Values that are others in `params.yaml` than those that results were made with: dotted key -> (then, now)."""
+    now = load_yaml(workspace.params)
+    changed: dict[str, tuple[Any, Any]] = {}
+    for stage in ("prepare", "stats", "train", "evaluate", "compare"):
+        for key, then in locked_params(workspace, stage).items():
+            changed |= _differences(key, then, _get(now, key))
+    return changed
+
+
+def _get(tree: Any, key: str) -> Any:
+    try:
+        return look_up(tree, key)
+    except (KeyError, TypeError):
+        return None
+
+
+def _differences(key: str, then: Any, now: Any) -> dict[str, tuple[Any, Any]]:
+    """The leaves in which two values differ."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        parts = [_differences(f"{key}.{k}", then.get(k), now.get(k)) for k in dict.fromkeys([*then, *now])]
+        return {k: pair for part in parts for k, pair in part.items()}
+    return {} if then == now else {key: (then, now)}

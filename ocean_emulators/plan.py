@@ -1,0 +1,207 @@
+"""What an experiment will do and cost, known before any work, and what is refused because it can't work."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+
+from ocean_emulators.cost import Cost, cost_of_call
+from ocean_emulators.datasets.preparation.coarsening import resolutions
+from ocean_emulators.datasets.source.selection import select
+from ocean_emulators.errors import UserError
+from ocean_emulators.experiment import Experiment
+from ocean_emulators.models.base import PRECISIONS, OceanContext, Precision
+from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING, Checkpointing
+from ocean_emulators.models.released.weights import Weights
+from ocean_emulators.ocean import calendar
+from ocean_emulators.ocean.grid import Grid
+
+_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an experiment will do, known from the source's metadata before any work."""
+
+    experiment: Experiment
+    grids: dict[str, tuple[int, int]]
+    """(lat, lon) by the name of the grid"""
+    step_days: float
+    times: dict[str, int]
+    """number of times in each period"""
+    gaps: dict[str, int]
+    """number of steps in each period that a leap day makes one day longer"""
+    windows: dict[str, int]
+    """number of training windows, validation windows, forecast starts, and steps of the free run"""
+    wet_cells: dict[str, int]
+    """of all channels together, by the name of the grid"""
+    costs: dict[tuple[Precision, Checkpointing], Cost]
+    """of a call, on the largest grid that is trained on, by precision and by what is kept for back-propagation"""
+    memory_gib: dict[str, float]
+    """estimates"""
+
+    @property
+    def cost(self) -> Cost:
+        """Of a call as the experiment makes it."""
+        model = self.experiment.model
+        return self.costs[model.precision, model.checkpointing]
+
+    def largest_batches(self, memory_bytes: float) -> dict[tuple[Precision, Checkpointing], int]:
+        """How many windows could be trained on together in so much memory."""
+        calls = max(self.experiment.train.rollout_calls)
+        return {kind: cost.largest_batch(calls, memory_bytes) for kind, cost in self.costs.items()}
+
+
+def make_plan(experiment: Experiment, variants: bool = False, weights: Weights | None = None) -> Plan:
+    """Check everything that can be known before any work, and say what the work will be and cost.
+
+    With `variants`, the cost is found for all precisions and ways of keeping activations. `weights` are those to begin from.
+
+    Raises
+    ------
+    UserError
+        As `look_ahead`, and for weights of another model.
+    """
+    outlook = look_ahead(experiment)
+    data, model, training = experiment.data, experiment.model, experiment.train
+    trained = {name: outlook.contexts[name] for name in experiment.training.passes}
+    if weights:
+        weights.require_channels([channel.name for channel in data.prognostic_channels + data.forcing_channels])
+        with torch.device("meta"):
+            weights.require_fit(model.build(*outlook.contexts.values()))
+    largest = max(trained, key=lambda name: trained[name].mask.numel())
+    kinds = [*product(PRECISIONS, CHECKPOINTING)] if variants else [(model.precision, model.checkpointing)]
+    contexts = list(outlook.contexts.values())
+    costs = {(p, c): cost_of_call(model.replace(precision=p, checkpointing=c), contexts, largest) for p, c in kinds}
+    cost = costs[model.precision, model.checkpointing]
+    times = times_of_periods(experiment, outlook.time)
+    per_value = _BYTES if data.storage == "float32" else _BYTES // 2
+    held = sum(outlook.wet_cells[name] for name in trained) * (times["train"] + times["validation"])
+    memory = {
+        "data held in memory": per_value * held,
+        "training": cost.training_bytes(max(training.rollout_calls), training.batch_size),
+    }
+    return Plan(
+        experiment=experiment,
+        grids=outlook.shapes,
+        step_days=calendar.step_days(outlook.time),
+        times=times,
+        gaps={
+            name: len(calendar.leap_gaps(outlook.time[inside]))
+            for name, inside in _inside(experiment, outlook.time).items()
+        },
+        windows=outlook.windows,
+        wet_cells=outlook.wet_cells,
+        costs=costs,
+        memory_gib={name: size / 2**30 for name, size in memory.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the source's metadata say of an experiment."""
+
+    time: np.ndarray
+    """[time], of all periods"""
+    shapes: Mapping[str, tuple[int, int]]
+    """(lat, lon) of each prepared grid, by name"""
+    wet_cells: Mapping[str, int]
+    """of all channels together, by the name of the grid"""
+    windows: Mapping[str, int]
+    """see `Plan`"""
+    contexts: Mapping[str, OceanContext]
+    """of the grids that are trained on or rolled out, without their masks"""
+
+
+def look_ahead(experiment: Experiment) -> Outlook:
+    """Check what can be known from the source before any work; nothing is computed.
+
+    Raises
+    ------
+    UserError
+        For a source, period, grid or rollout that can't work.
+    """
+    data = experiment.data
+    dataset = select(data)
+    prepared = {r.name: r for r in resolutions(dataset, data)[1:]}
+    prognostic, forcing = data.prognostic_channels, data.forcing_channels
+    contexts = {name: _context(name, len(prognostic), len(forcing), prepared[name].grid) for name in experiment.used}
+    with torch.device("meta"):
+        experiment.model.build(*contexts.values())
+    time = dataset["time"].values
+    return Outlook(
+        time=time,
+        shapes={name: r.grid.shape for name, r in prepared.items()},
+        wet_cells={n: int(sum(r.wet[c.mask_level].sum() for c in prognostic + forcing)) for n, r in prepared.items()},
+        windows=count_windows(experiment, time),
+        contexts=contexts,
+    )
+
+
+def _context(name: str, n_prognostic: int, n_forcing: int, grid: Grid) -> OceanContext:
+    """An ocean of which the grid alone is known."""
+    mask = torch.ones(n_prognostic, *grid.shape, dtype=torch.bool)
+    lat, lon = torch.tensor(grid.lat), torch.tensor(grid.lon)
+    return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.ones(n_prognostic), name)
+
+
+def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
+    """Number of windows in each period that trainings and rollouts can begin from, for data at times `time` [time].
+
+    Raises
+    ------
+    UserError
+        If a period is too short for what is asked of it.
+    """
+    times, step = times_of_periods(experiment, time), calendar.step_days(time)
+    needs, calls = experiment.model.requirements, max(experiment.train.rollout_calls)
+    windows = {}
+    for name, strides in {"train": experiment.train.strides, "validation": (1,)}.items():
+        spans = [(needs.length(calls) - 1) * stride + 1 for stride in strides]
+        if times[name] < max(spans):
+            raise UserError(
+                f"data.periods.{name}: holds {times[name]} times, but a rollout of {calls} calls (train.rollout_calls) "
+                f"needs {max(spans)}; lengthen the period or shorten the rollout"
+            )
+        windows[name] = sum(times[name] - span + 1 for span in spans)
+    for share in experiment.train.passes:
+        if share > 0 and round(share * windows["train"]) == 0:
+            raise UserError(
+                f"train.passes: {share:g} of {windows['train']} windows is none; give 0 for a resolution that is not to be "
+                f"trained on, or at least {1 / windows['train']:.2g}"
+            )
+    lead, steps = experiment.evaluation.lead_days, experiment.evaluation.steps(step)
+    if not np.isclose(lead, steps * step):
+        fitting = " or ".join(f"{n * step:g}" for n in (int(lead / step), int(lead / step) + 1) if n)
+        raise UserError(
+            f"evaluation.lead_days: found {lead:g}, but the data have a state every {step:g} days; give a multiple of that, "
+            f"such as {fitting}"
+        )
+    for days in experiment.evaluation.report_days:
+        if round(days / step) == 0 or not np.isclose(days / step, round(days / step)):
+            raise UserError(
+                f"evaluation.report_days: found {days:g}, but the data have a state every {step:g} days; "
+                "give multiples of that"
+            )
+    reach = needs.past + 1 + needs.reach(steps)
+    if times["test"] < reach:
+        raise UserError(
+            f"evaluation.lead_days: {experiment.evaluation.lead_days:g} days need {reach} times, but data.periods.test "
+            f"holds {times['test']} ({times['test'] * step:g} days); lengthen the period or shorten the forecasts"
+        )
+    windows["forecasts"] = len(range(0, times["test"] - reach + 1, experiment.evaluation.start_every))
+    windows["free run steps"] = needs.longest_rollout(times["test"])
+    return windows
+
+
+def times_of_periods(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
+    """Number of times in each period."""
+    return {name: int(inside.sum()) for name, inside in _inside(experiment, time).items()}
+
+
+def _inside(experiment: Experiment, time: np.ndarray) -> dict[str, np.ndarray]:
+    """Which times [time] lie in each period."""
+    periods = experiment.data.periods.named
+    return {name: calendar.within(time, period.start, period.end) for name, period in periods.items()}
