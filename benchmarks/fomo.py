@@ -52,7 +52,7 @@ def experiment(preset: str, factor: int | None, seed: int, epochs: int) -> Exper
     coarsen = [1, 2, UNSEEN] if factor is None else [factor]
     return parse(
         Experiment,
-        apply_overrides(tree, [f"data.coarsen={coarsen}", f"train.seed={seed}", f"train.epochs={epochs}"]),
+        apply_overrides(Experiment, tree, [f"data.coarsen={coarsen}", f"train.seed={seed}", f"train.epochs={epochs}"]),
         "",
     )
 

@@ -14,7 +14,7 @@ from ocean_emulators.workspace import PARAMS
 
 
 class Experiment(Config):
-    name: str = Field(min_length=1)
+    name: str = Field(max_length=250, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
     """name of the MLflow experiment that the runs stand under"""
     data: DataConfig
     """what is learned from and predicted"""
@@ -29,11 +29,16 @@ class Experiment(Config):
 
     @model_validator(mode="after")
     def _weighted_fields_are_predicted(self) -> "Experiment":
-        for name in self.train.loss.field_weights:
+        weights = self.train.loss.field_weights or {}
+        for name in weights:
             if name not in self.data.prognostic:
                 raise ValueError(
                     f"train.loss.field_weights: {name!r} is not predicted; {did_you_mean(name, self.data.prognostic)}"
                 )
+        if all(weights.get(name) == 0 for name in self.data.prognostic):
+            raise ValueError(
+                "train.loss.field_weights: all are 0, so that nothing would be learnt; give one field more"
+            )
         return self
 
     @model_validator(mode="after")

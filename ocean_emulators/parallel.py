@@ -11,6 +11,7 @@ import psutil
 from pydantic import Field
 
 from ocean_emulators.config.base import Config
+from ocean_emulators.config.bounds import Positive
 from ocean_emulators.errors import UserError
 
 GIB = 2.0**30
@@ -23,10 +24,10 @@ Result = TypeVar("Result")
 
 
 class Resources(Config):
-    memory_gib: float = Field(4.0, gt=0)
+    memory_gib: Positive = 4.0
     """the most memory, GiB, that preparing data and taking their statistics use: in this process, or in each worker of a
     cluster"""
-    workers: int = Field(2, ge=1)
+    workers: int = Field(2, ge=1, le=1024)
     """threads of this process that work side by side, as far as the memory allows"""
     scheduler: str | None = None
     """address of a dask.distributed scheduler, such as tcp://node:8786; its workers, which must see the same files, then do

@@ -166,13 +166,25 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
                 f"needs {max(spans)}; lengthen the period or shorten the rollout"
             )
         windows[name] = sum(times[name] - span + 1 for span in spans)
+    for share in experiment.train.passes:
+        if share > 0 and round(share * windows["train"]) == 0:
+            raise UserError(
+                f"train.passes: {share:g} of {windows['train']} windows is none; give 0 for a resolution that is not to be "
+                f"trained on, or at least {1 / windows['train']:.2g}"
+            )
+    lead, steps = experiment.evaluation.lead_days, experiment.evaluation.steps(step)
+    if not np.isclose(lead, steps * step):
+        fitting = " or ".join(f"{n * step:g}" for n in (int(lead / step), int(lead / step) + 1) if n)
+        raise UserError(
+            f"evaluation.lead_days: found {lead:g}, but the data have a state every {step:g} days; give a multiple of that, "
+            f"such as {fitting}"
+        )
     for days in experiment.evaluation.report_days:
-        if not np.isclose(days / step, round(days / step)):
+        if round(days / step) == 0 or not np.isclose(days / step, round(days / step)):
             raise UserError(
                 f"evaluation.report_days: found {days:g}, but the data have a state every {step:g} days; "
                 "give multiples of that"
             )
-    steps = experiment.evaluation.steps(step)
     reach = needs.past + 1 + needs.reach(steps)
     if times["test"] < reach:
         raise UserError(
@@ -191,6 +203,5 @@ def times_of_periods(experiment: Experiment, time: np.ndarray) -> dict[str, int]
 
 def _inside(experiment: Experiment, time: np.ndarray) -> dict[str, np.ndarray]:
     """Which times [time] lie in each period."""
-    periods = experiment.data.periods
-    named = ((name, getattr(periods, name)) for name in type(periods).model_fields)
-    return {name: calendar.within(time, period.start, period.end) for name, period in named}
+    periods = experiment.data.periods.named
+    return {name: calendar.within(time, period.start, period.end) for name, period in periods.items()}

@@ -1,13 +1,14 @@
 """Periods and seasons in the calendars of models."""
 
 import datetime
+import itertools
 
 import cftime
 import numpy as np
 import pytest
 
 from ocean_emulators.errors import UserError
-from ocean_emulators.ocean.calendar import season_bins, step_days, within
+from ocean_emulators.ocean.calendar import check_date, require_days, season_bins, step_days, within
 
 
 @pytest.mark.parametrize("calendar", ["noleap", "julian", "360_day"])
@@ -17,6 +18,36 @@ def test_both_ends_of_a_period_belong_to_it(calendar: str) -> None:
     assert len(kept) == 56
     assert (kept[0].month, kept[0].day, kept[0].hour) == (2, 1, 0)
     assert (kept[-1].month, kept[-1].day, kept[-1].hour) == (2, 28, 12)
+
+
+@pytest.mark.parametrize("kind", ["noleap", "julian", "360_day", "standard", "proleptic_gregorian", "all_leap"])
+def test_a_date_is_refused_at_once_unless_some_calendar_has_it_and_with_the_source_unless_its_own_does(
+    kind: str,
+) -> None:
+    time = cftime.num2date([0], "days since 2000-01-01", calendar=kind)
+    for year, month, day in itertools.product((1582, 1900, 2000, 2001), range(14), range(33)):
+        text = f"{year}-{month:02d}-{day:02d}"
+        try:
+            cftime.datetime(year, month, day, calendar=kind)
+        except ValueError:
+            with pytest.raises((ValueError, UserError), match=text):
+                require_days(time, {"data.periods.test.end": check_date(text)})
+        else:
+            require_days(time, {"data.periods.test.end": check_date(text)})
+
+
+@pytest.mark.parametrize("text", ["2001-13-01", "2001-00-01", "2001-01-00", "2001-01-32", "2002-06-31", "2001-02-31"])
+def test_what_is_a_day_in_no_calendar_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"found {text}: there is no"):
+        check_date(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2001-1-1", "01-01-2001", "2001-01-01T00", "2001-01-01 ", "٢٠٠١-٠١-٠١", "-001-01-01"]
+)
+def test_what_is_no_date_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a date as YYYY-MM-DD"):
+        check_date(text)
 
 
 def test_days_that_other_calendars_lack_are_days() -> None:

@@ -1,5 +1,7 @@
 """The configuration system: what is refused, and how; includes, overrides, rendering; the presets that are shipped."""
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ def test_every_field_says_what_it_means(cls: type[Config]) -> None:
 
 def refused(changes: list[str]) -> str:
     with pytest.raises(UserError) as caught:
-        parse(Experiment, apply_overrides(tiny.experiment(), changes), "params.yaml")
+        parse(Experiment, apply_overrides(Experiment, tiny.experiment(), changes), "params.yaml")
     return str(caught.value)
 
 
@@ -54,8 +56,25 @@ def refused(changes: list[str]) -> str:
     [
         ("model.widht=3", ["model.widht", "unknown key", "did you mean 'width'"]),
         ("train.epochs=many", ["train.epochs", "'many'", "integer"]),
-        ("model.type=unet", ["model.type: found 'unet'", "expected one of: samudra, fomo"]),
-        ("model={width: 4}", ["model.type: missing"]),
+        ("model.type=unet", ["model.type: found 'unet'", "expected one of: fomo, samudra"]),
+        ("model={type: null}", ["model.type: found nothing: expected one of"]),
+        ("model=null", ["model: found nothing: expected keys and values"]),
+        ("evaluation.led_days=30", ["evaluation.led_days: unknown key", "did you mean 'lead_days'"]),
+        ("evaluation=null", ["evaluation: found nothing: expected keys and values"]),
+        ("train.epochs=2.5", ["train.epochs: found 2.5: expected an integer"]),
+        ("train.epochs=2.0", ["train.epochs: found 2.0: expected an integer"]),
+        ("train.epochs='2'", ["train.epochs: found '2': expected an integer"]),
+        ("train.epochs=null", ["train.epochs: found nothing: expected an integer"]),
+        ("train.learning_rate=yes", ["train.learning_rate: found 'yes': expected a number"]),
+        ("train.learning_rate=true", ["train.learning_rate: found True: expected a number"]),
+        ("train.learning_rate=.nan", ["train.learning_rate: found nan", "finite"]),
+        ("train.learning_rate=1e400", ["train.learning_rate: found inf", "finite"]),
+        ("data.levels=[no, 1]", ["data.levels.0: found 'no': expected an integer"]),
+        ("data.levels=0", ["data.levels: found 0: expected a list"]),
+        ("name=2000", ["name: found 2000: expected text (in quotes"]),
+        ("model.head_kernel=2", ["model.head_kernel", "2", "1 or 3"]),
+        ("data.periods.train.end=2001-13-01", ["data.periods.train.end: found 2001-13-01: there is no month 13"]),
+        ("data.periods.train.end=2001-06-31", ["data.periods.train.end: found 2001-06-31: there is no such day"]),
         (
             "model={type: fomo, encoder: {type: perceiver, depht: 3}}",
             ["model.encoder.depht: unknown key", "did you mean 'depth'"],
@@ -84,6 +103,24 @@ def refused(changes: list[str]) -> str:
         ("model.widths=[4]", ["model: widths has 1 resolutions and dilation 2"]),
         ("model.forcing_times=[2]", ["model", "forcing_times", "0 to 1"]),
         ("train.loss={field_weights: {hfds: 2}}", ["field_weights", "'hfds'"]),
+        (
+            "train.loss.field_weights={thetao: 0, so: 0, uo: 0, vo: 0, zos: 0}",
+            ["train.loss.field_weights: all are 0, so that nothing would be learnt"],
+        ),
+        (
+            "train.rollout_calls=[1, 1, 2, 3]",
+            ["train: rollout_calls: found [1, 1, 2, 3], of which 2 epoch(s) leave out 2"],
+        ),
+        ("train.detach_every=2", ["train: detach_every: found 2, but rollouts of 2 call(s)", "nothing is cut"]),
+        ("train.strides=[1, 1]", ["train.strides: found [1, 1]: expected each distance once"]),
+        ("train.adam_betas=[0.9, 1]", ["train.adam_betas.1: found 1", "less than 1"]),
+        ("train.seed=9223372036854775808", ["train.seed", "less than 9223372036854775808"]),
+        ("model.width=1000000000", ["model.width: found 1000000000", "less than or equal to 65536"]),
+        ("model.head_kernel=true", ["model.head_kernel: found True: expected an integer"]),
+        ("evaluation.report_days=[500]", ["evaluation: report_days: found [500.0]", "end after 30 days", "up to that"]),
+        ("evaluation.report_days=[]", ["evaluation.report_days", "at least 1 item"]),
+        ("comparison.baselines=[climatology, climatology]", ["comparison.baselines", "expected each baseline once"]),
+        ("name=' '", ["name: found ' '"]),
         ("comparison.baselines=[guess]", ["comparison.baselines", "'guess'", "persistence"]),
     ],
 )
@@ -95,6 +132,55 @@ def test_a_mistake_is_named_with_its_place_and_the_way_out(change: str, parts: l
         assert part in message
 
 
+def test_many_mistakes_are_not_all_told() -> None:
+    message = refused([f"data.levels=[{', '.join(5000 * ['x'])}]"])
+    assert len(message.splitlines()) == 21
+    assert message.endswith("and 4980 more")
+
+
+def numbers(schema: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every number that a JSON schema has, with its place."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number") and not {"const", "enum"} & set(schema):
+            yield where, schema
+        for key, part in schema.items():
+            yield from numbers(part, f"{where}/{key}")
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from numbers(part, where)
+
+
+@pytest.mark.parametrize("cls", [Experiment, LaunchConfig])
+def test_every_number_has_bounds(cls: type[Config]) -> None:
+    found = list(numbers(cls.model_json_schema()))
+    assert len(found) > (40 if cls is Experiment else 3)
+    for where, schema in found:
+        assert {"minimum", "exclusiveMinimum"} & set(schema) and {"maximum", "exclusiveMaximum"} & set(schema), where
+
+
+LOOKS_LIKE = {
+    bool: ["1", "0", "yes", "'true'"],
+    int: ["true", "yes", "'1'", "1.5", "1_0"],
+    float: ["true", "no", "'1.0'", "1:30"],
+}
+
+
+def test_no_boolean_and_no_text_is_taken_for_a_number() -> None:
+    """The kind behind `learning_rate: yes`: each value of the whole experiment, and what looks like it and is none."""
+    trees = [parse(Experiment, tiny.experiment(), "tiny").dump()]
+    trees += [parse(Experiment, load_yaml(ROOT / "configs" / "experiment" / "om4_fomo.yaml"), "x").dump()]
+    for tree in trees:
+        for key, value in leaves(tree):
+            wrong = {
+                bool: ["1", "0", "yes", "'true'"],
+                int: ["true", "yes", "'1'", "1.5", "1_0"],
+                float: ["true", "no", "'1.0'"],
+            }
+            for text in wrong.get(type(value), []):
+                with pytest.raises(UserError, match=re.escape(key)):
+                    parse(Experiment, apply_overrides(Experiment, tree, [f"{key}={text}"]), "x")
+
+
 def test_a_missing_key_is_named() -> None:
     tree = tiny.experiment()
     del tree["train"]["epochs"]
@@ -102,7 +188,13 @@ def test_a_missing_key_is_named() -> None:
         parse(Experiment, tree, "params.yaml")
 
 
+def test_an_override_below_a_key_that_does_not_exist_is_named() -> None:
+    message = refused(["train.epoch.x=1"])
+    assert message == "override 'train.epoch.x=1': no key 'epoch' at train; did you mean 'epochs'?"
+
+
 def test_all_mistakes_are_told_at_once() -> None:
+    assert len(refused(["data.levels=[no, yes]"]).splitlines()) == 2
     assert len(refused(["train.epochs=many", "model.norm=group"]).splitlines()) == 2
 
 
@@ -141,11 +233,44 @@ def test_anchors_and_merge_keys_work_and_dates_stay_text(tmp_path: Path) -> None
 
 def test_overrides_set_values_by_type_and_index() -> None:
     tree = {"a": {"b": 1}, "c": [1, 2]}
-    assert apply_overrides(tree, ["a.b=[1, x]", "c.1=3.5", "a.new=null"]) == {
+    assert apply_overrides(Config, tree, ["a.b=[1, x]", "c.1=3.5", "a.new=null"]) == {
         "a": {"b": [1, "x"], "new": None},
         "c": [1, 3.5],
     }
     assert tree == {"a": {"b": 1}, "c": [1, 2]}
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a tree, and every member of a list, with its value."""
+    named = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in named:
+        yield f"{path}{key}", value
+        yield from leaves(value, f"{path}{key}.")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "experiment").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_key_of_params_yaml_can_be_overridden_where_a_preset_leaves_it_out(path: Path) -> None:
+    """Setting a key of the whole experiment to what it is changes nothing, whether the preset has it or not."""
+    preset, whole = load_yaml(path), parse(Experiment, load_yaml(path), path.name)
+    for key, value in leaves(whole.dump()):
+        changed = apply_overrides(Experiment, preset, [f"{key}={json.dumps(value)}"])
+        assert parse(Experiment, changed, key) == whole, key
+
+
+def test_a_mapping_changes_what_it_names_unless_it_is_of_another_type() -> None:
+    tree = {"model": {"type": "samudra", "widths": [4]}, "train": {"loss": {"metric": "mae"}}}
+    changed = apply_overrides(Experiment, tree, ["train.loss={unit: state}", "model={norm: none}"])
+    assert changed["train"]["loss"] == {"metric": "mae", "unit": "state"}
+    assert changed["model"] == {"type": "samudra", "widths": [4], "norm": "none"}
+    assert apply_overrides(Experiment, tree, ["model={type: fomo}"])["model"] == {"type": "fomo"}
+    assert apply_overrides(Experiment, changed, ["train.loss=null"])["train"] == {"loss": None}
+
+
+def test_the_type_of_a_component_that_is_left_out_begins_it_anew() -> None:
+    changed = apply_overrides(Experiment, {"model": {"type": "fomo"}}, ["model.encoder.type=conservative"])
+    assert changed["model"]["encoder"] == {"type": "conservative"}
+    changed = apply_overrides(Experiment, {"model": {"type": "fomo"}}, ["model.encoder.width=64"])
+    assert changed["model"]["encoder"]["type"] == "perceiver"
 
 
 @pytest.mark.parametrize(
@@ -155,12 +280,17 @@ def test_overrides_set_values_by_type_and_index() -> None:
         ("x.b=1", "no key 'x' at the top level; known are: a, c"),
         ("c.7=1", "c is a list of 2"),
         ("a.b.c=1", "a.b is a single value"),
-        ("a.b=[1", "not valid YAML"),
+        ("a.b=[1", "not valid YAML: expected ',' or ']'"),
+        ("=1", "expected KEY=VALUE"),
+        (".a=1", "no key '' at the top level"),
+        ("c.-1=1", "c is a list of 2"),
+        ("c.²=1", "c is a list of 2"),
+        ("c.00=1", "c is a list of 2"),
     ],
 )
 def test_bad_overrides_are_refused(override: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        apply_overrides({"a": {"b": 1}, "c": [1, 2]}, [override])
+        apply_overrides(Config, {"a": {"b": 1}, "c": [1, 2]}, [override])
     assert message in str(caught.value)
 
 

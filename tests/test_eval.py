@@ -50,4 +50,4 @@ def test_rows_become_fields_with_names_units_and_nan_on_land(
 def test_leads_are_whole_steps_and_at_least_one() -> None:
     assert EvaluationConfig(lead_days=90).steps(5) == 18
     assert EvaluationConfig(lead_days=12).steps(5) == 2
-    assert EvaluationConfig(lead_days=1).steps(5) == 1
+    assert EvaluationConfig(lead_days=1, report_days=[1]).steps(5) == 1

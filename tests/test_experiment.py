@@ -23,7 +23,7 @@ from tests import tiny
 
 
 def changed(source: Path, *changes: str) -> Experiment:
-    return parse(Experiment, apply_overrides(tiny.experiment(source), list(changes)), "tiny")
+    return parse(Experiment, apply_overrides(Experiment, tiny.experiment(source), list(changes)), "tiny")
 
 
 TIMES = ["model.forcing_times=[0, 1]", "model.forcing_times=[]"]
@@ -93,6 +93,17 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
         (
             "train.rollout_calls=[1, 50]",
             r"data.periods.validation: holds 36 times, but a rollout of 50 calls .* needs 51",
+        ),
+        (
+            "evaluation.lead_days=32",
+            r"evaluation.lead_days: found 32, but .* every 5 days; give a multiple of that, such as 30 or 35",
+        ),
+        ("evaluation.lead_days=3 evaluation.report_days=[1]", r"evaluation.lead_days: found 3, .* such as 5$"),
+        ("train.passes=[0.0001]", r"train.passes: 0.0001 of \d+ windows is none; .* at least 0.0\d+"),
+        ("data.coarsen=[1,2] train.passes=[1,0.001]", r"train.passes: 0.001 of \d+ windows is none"),
+        (
+            "data.periods.validation.end=2002-02-30",
+            r"data.periods.validation.end: 2002-02-30 is no day of the calendar of the source, which is noleap",
         ),
         ("evaluation.report_days=[10, 12]", r"evaluation.report_days: found 12, but .* every 5 days"),
         ("model.dilation=[1, 40]", r"model.dilation: \[1, 40\] needs"),

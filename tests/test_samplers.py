@@ -1,5 +1,6 @@
 """Every window once an epoch, in an order of seed and epoch alone, on one grid a step, on any number of ranks."""
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -98,3 +99,12 @@ def test_validation_sees_all_in_order() -> None:
     assert list(batches) == [("x1", [0, 1, 2]), ("x1", [3, 4, 5]), ("x1", [6]), ("x2", [0, 1])]
     assert (len(batches), batches.largest) == (4, 3)
     assert list(SequentialBatches({"x1": 2}, 9)) == [("x1", [0, 1])]
+
+
+@pytest.mark.parametrize("seed", [20261125175000, 2**63 - 1])
+def test_any_seed_works(seed: int) -> None:
+    orders = [
+        [draw.indices for draw in BatchSampler({"x1": 50}, 5, s).batches(epoch)] for s in (seed, seed - 1) for epoch in (0, 1)
+    ]
+    assert orders[0] == [draw.indices for draw in BatchSampler({"x1": 50}, 5, seed).batches(0)]
+    assert all(a != b for a, b in itertools.combinations(orders, 2))

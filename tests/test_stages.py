@@ -57,7 +57,7 @@ def test_stages_leave_the_same_again_and_nothing_beside(workspace: Workspace) ->
 def test_a_job_is_of_what_was_submitted(workspace: Workspace) -> None:
     """It waits in a queue while `params.yaml` is edited, and runs from what was pickled with it."""
     expected = files(workspace)
-    longer = tiny.experiment(workspace.root / "tiny.zarr", epochs=1)
+    longer = tiny.experiment(workspace.root / "tiny.zarr", epochs=3)
     jobs: list[Job] = []
 
     def queue(job: Job) -> None:

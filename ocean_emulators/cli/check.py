@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the plan."""
-    tree = apply_overrides(load_yaml(options.params), options.overrides)
+    tree = apply_overrides(Experiment, load_yaml(options.params), options.overrides)
     experiment = parse(Experiment, tree, str(options.params))
     initial = experiment.train.initial_weights
     weights = read_weights(initial.find(Workspace.here()), initial.averaged) if initial else None

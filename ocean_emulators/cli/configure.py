@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Render an experiment."""
     path = preset_path(options.preset)
-    experiment = parse(Experiment, apply_overrides(load_yaml(path), options.overrides), str(path))
+    experiment = parse(Experiment, apply_overrides(Experiment, load_yaml(path), options.overrides), str(path))
     header = (
         f"The whole experiment, rendered from {path.as_posix()} by `ocean-emulators configure`.\n"
         "Change values here, or by `dvc exp run -S key=value`; `ocean-emulators check` says what they mean."

@@ -30,7 +30,7 @@ def import_weights(options: argparse.Namespace) -> None:
     fits = options.levels or len(levels) in possible_levels(weights).values()
     layout = read_layout(weights, levels if fits else None)
     tree = _experiment(layout, preset, path, averaged=not options.raw).dump()
-    experiment = parse(Experiment, apply_overrides(tree, options.overrides), str(path))
+    experiment = parse(Experiment, apply_overrides(Experiment, tree, options.overrides), str(path))
     if not isinstance(experiment.model, SamudraConfig):
         raise UserError(f"{path}: weights of a Samudra, which a model of type {experiment.model.family} can't take")
     data = experiment.data

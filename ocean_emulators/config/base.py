@@ -3,19 +3,31 @@
 import difflib
 import hashlib
 import json
-import types
+import reprlib
 from collections.abc import Iterable
-from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from ocean_emulators.config.schema import section_class
 from ocean_emulators.errors import UserError, holds_keys
 
 
 class Config(BaseModel):
-    """Frozen; unknown keys are refused; a string below a field is its description (unit and meaning)."""
+    """Frozen and of strict types; unknown keys are refused; a string below a field is its description (unit and meaning).
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    Bounds of numbers are said by the types of `bounds.py`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, content: Any) -> Any:
+        # Types are strict: true is no 1, "2" no 2, 1.5 no 1. But files know lists alone, and a Config nothing mutable.
+        return {key: _frozen(value) for key, value in content.items()} if isinstance(content, dict) else content
 
     def dump(self) -> dict[str, Any]:
         """Plain types only, as they stand in a YAML or JSON file."""
@@ -27,6 +39,8 @@ class Config(BaseModel):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+MOST_FAULTS = 20
+"""that are told at once"""
 
 
 def parse(cls: type[ConfigT], tree: Any, source: str) -> ConfigT:
@@ -38,7 +52,7 @@ def parse(cls: type[ConfigT], tree: Any, source: str) -> ConfigT:
         With one line per fault: where it is, what was found, what would be right.
     """
     if not isinstance(tree, dict):
-        raise UserError(f"{source}: expected keys and values, found {type(tree).__name__}")
+        raise UserError(f"{source}: expected keys and values, found {shown(tree)}")
     for where, value in _leaves(tree):
         if holds_keys(value):
             raise UserError(
@@ -48,8 +62,9 @@ def parse(cls: type[ConfigT], tree: Any, source: str) -> ConfigT:
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
-        lines = [f"{source}: {_describe(cls, tree, fault)}" for fault in error.errors()]
-        raise UserError("\n".join(dict.fromkeys(lines))) from None
+        lines = [*dict.fromkeys(f"{source}: {_describe(cls, tree, fault)}" for fault in _faults(error))]
+        more = [f"and {len(lines) - MOST_FAULTS} more"] if len(lines) > MOST_FAULTS else []
+        raise UserError("\n".join(lines[:MOST_FAULTS] + more)) from None
 
 
 def _leaves(tree: Any, where: str = "") -> Iterable[tuple[str, Any]]:
@@ -74,6 +89,47 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(known)}"
 
 
+def shown(value: Any) -> str:
+    """A value as a message shows it: as it stands in a file, and not longer than a line."""
+    return "nothing" if value is None else _SHORT.repr(_thawed(value))
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist, _SHORT.maxdict, _SHORT.maxlevel, _SHORT.maxstring = 8, 8, 3, 80
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "keys and values",
+    "float_type": "a number",
+    "int_type": "an integer (whole, without a point)",
+    "model_attributes_type": "keys and values",
+    "model_type": "keys and values",
+    "string_type": "text (in quotes, where it looks like something else)",
+    "tuple_type": "a list",
+}
+"""by pydantic's type of fault"""
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _thawed(value: Any) -> Any:
+    return [*map(_thawed, value)] if isinstance(value, tuple | list) else value
+
+
+def _faults(error: ValidationError) -> list[Any]:
+    """What pydantic found; a list with members that are wrong is not said to be too short as well."""
+    faults: list[Any] = error.errors()
+    places = [fault["loc"] for fault in faults]
+
+    def is_told(fault: Any) -> bool:
+        n = len(fault["loc"])
+        return fault["type"] == "too_short" and any(len(p) > n and p[:n] == fault["loc"] for p in places)
+
+    return [fault for fault in faults if not is_told(fault)]
+
+
 def _describe(cls: type[Config], tree: Any, fault: Any) -> str:
     known = _keys(tree) | ({fault["loc"][-1]} if fault["type"] == "missing" else set())
     path = [part for part in fault["loc"] if _is_key(known, part)]
@@ -85,9 +141,10 @@ def _describe(cls: type[Config], tree: Any, fault: Any) -> str:
     if fault["type"].startswith("union_tag"):
         return _describe_tag(where, fault)
     message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] in ("value_error", "model_type"):
+    if fault["type"] == "value_error":
         return f"{where}: {message}"
-    return f"{where}: found {fault['input']!r}: {message[0].lower() + message[1:]}"
+    found, expected = shown(fault["input"]), _EXPECTED.get(fault["type"])
+    return f"{where}: found {found}: {f'expected {expected}' if expected else message[0].lower() + message[1:]}"
 
 
 def _describe_tag(where: str, fault: Any) -> str:
@@ -97,7 +154,7 @@ def _describe_tag(where: str, fault: Any) -> str:
     if "tag" not in context:
         return f"{key}: missing"
     kinds = context["expected_tags"].replace("'", "")
-    return f"{key}: found {context['tag']!r}: expected one of: {kinds}"
+    return f"{key}: found {shown(fault['input']['type'])}: expected one of: {kinds}"
 
 
 def _is_key(known: set[Any], part: Any) -> bool:
@@ -113,24 +170,9 @@ def _keys(tree: Any) -> set[Any]:
     return set()
 
 
-def _fields_at(cls: type[Config], path: list[Any], tree: Any) -> Iterable[str]:
+def _fields_at(cls: type[BaseModel], path: list[Any], tree: Any) -> Iterable[str]:
     for part in path:
         tree = tree[part] if isinstance(tree, dict | list) else None
-        if isinstance(part, int):
-            continue
-        classes = list(_config_classes(cls.model_fields[part].annotation))
-        chosen = [c for c in classes if _type_tag(c) == (tree or {}).get("type")] if isinstance(tree, dict) else []
-        cls = (chosen or classes)[0]
+        if not isinstance(part, int):
+            cls = section_class(cls, part, tree) or cls
     return cls.model_fields
-
-
-def _type_tag(cls: type[Config]) -> Any:
-    return cls.model_fields["type"].default if "type" in cls.model_fields else None
-
-
-def _config_classes(annotation: Any) -> Iterable[type[Config]]:
-    if isinstance(annotation, type) and not get_origin(annotation) and issubclass(annotation, Config):
-        yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType, Annotated, list, tuple):
-        for argument in get_args(annotation):
-            yield from _config_classes(argument)

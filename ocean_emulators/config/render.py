@@ -7,6 +7,8 @@ from typing import Any
 from ocean_emulators.config.base import Config
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""characters that JSON leaves in text, and that YAML refuses or takes for the end of a line"""
 _WORDS_OF_YAML = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 
@@ -38,17 +40,17 @@ def _mapping(config: Config, indent: int) -> list[str]:
 
 def _flow(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_flow(item) for item in value) + "]"
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS_OF_YAML:
         return value
     if isinstance(value, float):
         return _number(value)
-    return json.dumps(value, ensure_ascii=False)
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _number(value: float) -> str:
-    """YAML 1.1 reads `1e-05` as text: an exponent needs a point before it."""
+    """Readers of YAML 1.1 take `1e-05` for text: an exponent needs a point before it."""
     text = repr(value)
     return text.replace("e", ".0e") if "e" in text and "." not in text else text

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ocean_emulators.config.base import Config, did_you_mean
-from ocean_emulators.ocean import fields
-from ocean_emulators.ocean.calendar import DATE
+from ocean_emulators.config.bounds import Count
+from ocean_emulators.ocean import calendar, fields
 from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.ocean.grid import grid_name
 
@@ -20,9 +20,7 @@ class Period(Config):
     @field_validator("start", "end")
     @classmethod
     def _is_date(cls, value: str) -> str:
-        if not DATE.fullmatch(value):
-            raise ValueError(f"found {value!r}: expected a date as YYYY-MM-DD")
-        return value
+        return calendar.check_date(value)
 
     @model_validator(mode="after")
     def _ordered(self) -> "Period":
@@ -41,7 +39,7 @@ class Periods(Config):
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Periods":
-        named = [(name, getattr(self, name)) for name in type(self).model_fields]
+        named = list(self.named.items())
         for i, (first, a) in enumerate(named):
             for second, b in named[i + 1 :]:
                 if a.start <= b.end and b.start <= a.end:
@@ -50,6 +48,17 @@ class Periods(Config):
                         "scores would be of data that was trained on. Let one end before the other starts"
                     )
         return self
+
+    @property
+    def named(self) -> dict[str, Period]:
+        """Each by its name."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    @property
+    def days(self) -> dict[str, str]:
+        """The days that they begin and end on, by their keys in `params.yaml`."""
+        ends = ((name, end) for name in self.named for end in Period.model_fields)
+        return {f"data.periods.{name}.{end}": getattr(self.named[name], end) for name, end in ends}
 
     @property
     def span(self) -> Period:
@@ -92,9 +101,9 @@ class DataConfig(Config):
     """fields to predict, by their names in the field table (CMIP); this is their order in the model's channels"""
     forcing: tuple[str, ...]
     """fields given to the model at every step, never predicted"""
-    levels: tuple[int, ...] = Field(min_length=1)
+    levels: tuple[Annotated[int, Field(ge=0, le=10_000)], ...] = Field(min_length=1)
     """depth levels to keep, counted from the surface (0)"""
-    coarsen: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
+    coarsen: tuple[Count, ...] = Field((1,), min_length=1)
     """factors by which the grid of the source is coarsened in both directions, by means over wet area; one prepared store
     each; 1 is the source's own grid. All are normalised by the statistics of the first; train.passes says which are trained
     on, evaluation.grid which is rolled out"""
@@ -141,7 +150,7 @@ class DataConfig(Config):
     @field_validator("levels")
     @classmethod
     def _levels_ascend(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(level < 0 for level in value) or list(value) != sorted(set(value)):
+        if list(value) != sorted(set(value)):
             raise ValueError(f"found {list(value)}: expected level numbers from the surface (0) down, each once")
         return value
 
@@ -165,3 +174,4 @@ class DataSections(Config):
     """The section of an experiment that preparation and statistics read, and no others."""
 
     data: DataConfig
+    """what is learned from and predicted"""

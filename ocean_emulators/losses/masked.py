@@ -1,12 +1,13 @@
 """Training losses: errors over wet cells only, so that a channel counts alike whatever its share of land."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import field_validator
 from torch import Tensor, nn
 
 from ocean_emulators.config.base import Config
+from ocean_emulators.config.bounds import Factor
 from ocean_emulators.models.base import OceanContext
 
 
@@ -17,8 +18,15 @@ class LossConfig(Config):
     """what errors are divided by: each channel's standard deviation, or that of its change over one step"""
     area_weighted: bool = False
     """weigh cells by their wet area instead of equally"""
-    field_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    """factors on the loss of some fields, by field name, such as {thetao: 2.0}; others have 1"""
+    field_weights: dict[str, Factor] | None = None
+    """factors on the loss of some fields, by field name, such as {thetao: 2.0}; others have 1, and null gives it to all"""
+
+    @field_validator("field_weights")
+    @classmethod
+    def _none_is_null(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        return (
+            value or None
+        )  # `dvc exp run -S` can put a mapping in the place of null, but no new key into an empty one
 
     def build(self, ocean: OceanContext, field_names: list[str], area: Tensor) -> "MaskedLoss":
         """The loss for an ocean; `field_names` [channel] are the fields of its channels.
@@ -26,7 +34,7 @@ class LossConfig(Config):
         `area` is the wet area of their cells, [channel, lat, lon], or [lat, lon] where it is the same for all.
         """
         scale = ocean.change_scale if self.unit == "change" else torch.ones_like(ocean.change_scale)
-        weight = torch.tensor([self.field_weights.get(name, 1.0) for name in field_names])
+        weight = torch.tensor([(self.field_weights or {}).get(name, 1.0) for name in field_names])
         cells = ocean.mask.float() * (area.float() if self.area_weighted else 1.0)
         return MaskedLoss(self.metric, scale, weight, cells)
 

@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ocean_emulators.config.base import Config
+from ocean_emulators.config.bounds import Few
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics.normalisation import Statistics
@@ -26,17 +27,17 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 class BaseModelConfig(Config):
     """The part of every model's configuration that the rollout depends on."""
 
-    input_states: int = Field(1, ge=1)
+    input_states: Few = 1
     """number of consecutive states that the model is given (1 = the present; published Samudra: 2)"""
-    output_states: int = Field(1, ge=1)
+    output_states: Few = 1
     """number of consecutive states that one call predicts (published Samudra: 2)"""
-    forcing_times: tuple[int, ...] = (0, 1)
+    forcing_times: tuple[Annotated[int, Field(ge=-100, le=100)], ...] = (0, 1)
     """times of the forcing given to a call, in steps from the last given state (published Samudra: [-1, 0])"""
     prediction: Literal["state", "change"] = "change"
     """what the network puts out: the state itself, or its change from the last given state"""
     change_unit: Literal["change", "state"] = "change"
     """what a predicted change is in units of: the standard deviation of the change over one step, or that of the state"""
-    positional_channels: int = Field(0, ge=0)
+    positional_channels: int = Field(0, ge=0, le=1000)
     """extra inputs that are learned for each cell; the weights then belong to one grid"""
     coordinates: bool = False
     """give the network each cell's position on the unit sphere (3 channels)"""

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
+from ocean_emulators.config.bounds import WHOLE, Count, Few, Positive, Width
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import FAMILIES, BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.layers.blocks import BLOCKS, Block, GlobeConv, Norm, Upsampling
@@ -21,26 +22,26 @@ from ocean_emulators.models.layers.unet import UNet, first_too_small, require_as
 class SamudraConfig(BaseModelConfig):
     type: Literal["samudra"] = "samudra"
     """model family"""
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((200, 250, 300, 400), min_length=1)
+    widths: tuple[Width, ...] = Field((200, 250, 300, 400), min_length=1)
     """channels at each resolution, finest first"""
-    width: int | None = Field(None, ge=1)
+    width: Width | None = None
     """channels at the finest resolution: all widths are scaled to it; null leaves them as they are"""
-    dilation: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 2, 4, 8), min_length=1)
+    dilation: tuple[Count, ...] = Field((1, 2, 4, 8), min_length=1)
     """dilation of the convolutions at each resolution, in cells; its length is the number of poolings"""
     block: Block = "convnext"
     """what stands at each resolution: two wide convolutions and a pointwise one beside a skip (convnext), or
     convolution, normalisation and activation (conv)"""
-    kernel_size: int = Field(3, ge=1)
+    kernel_size: Few = 3
     """size of the convolutions in blocks, cells; odd"""
-    expansion: int = Field(4, ge=1)
+    expansion: Few = 4
     """channels inside a block / channels entering it"""
     norm: Norm = "batch"
     """normalisation inside blocks: batch, instance or none"""
-    activation_cap: float = Field(10.0, gt=0)
+    activation_cap: Positive = 10.0
     """upper bound of the GELU"""
     upsampling: Upsampling = "periodic_bilinear"
     """bilinear (Samudra; has a seam at 0°E) or periodic_bilinear (Samudra 2)"""
-    head_kernel: Literal[1, 3] = 3
+    head_kernel: Annotated[Literal[1, 3], WHOLE] = 3
     """size of the last convolution, cells"""
 
     @field_validator("kernel_size")

@@ -1,6 +1,7 @@
 """Model time: periods given as dates, and the season as bins of the year. Works in any calendar that cftime knows."""
 
 import re
+from collections.abc import Mapping
 
 import cftime
 import numpy as np
@@ -8,12 +9,52 @@ import numpy as np
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.constants import DAYS_PER_YEAR
 
-DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
+_LONGEST_MONTHS = (31, 30, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""days of each month in the calendar in which it has most: February has 30 where all months have"""
+
+
+def check_date(text: str) -> str:
+    """`text` if it is a day, `YYYY-MM-DD`, in any calendar.
+
+    Raises
+    ------
+    ValueError
+        If there is no such day.
+    """
+    match = _DATE.fullmatch(text)
+    if not match:
+        raise ValueError(f"found {text!r}: expected a date as YYYY-MM-DD")
+    month, day = int(match[2]), int(match[3])
+    if not 1 <= month <= 12:
+        raise ValueError(f"found {text}: there is no month {month}")
+    if not 1 <= day <= _LONGEST_MONTHS[month - 1]:
+        raise ValueError(
+            f"found {text}: there is no such day in any calendar; month {month} has {_LONGEST_MONTHS[month - 1]}"
+        )
+    return text
+
+
+def require_days(time: np.ndarray, days: Mapping[str, str]) -> None:
+    """Dates, by what they are of, are days of the calendar of the times [time].
+
+    Raises
+    ------
+    UserError
+        If one is not, such as 30 February outside of a 360-day calendar.
+    """
+    for what, date in days.items():
+        try:
+            cftime.datetime(*map(int, date.split("-")), calendar=time[0].calendar)
+        except ValueError:
+            raise UserError(
+                f"{what}: {date} is no day of the calendar of the source, which is {time[0].calendar}; give one that is"
+            ) from None
 
 
 def within(time: np.ndarray, start: str, end: str) -> np.ndarray:
     """Which times lie in the period from the start of day `start` to the end of day `end`, `YYYY-MM-DD`."""
-    first, last = _day(start), _day(end)
+    first, last = (int(day.replace("-", "")) for day in (start, end))
     days = np.array([(t.year, t.month, t.day) for t in time])
     key = days @ (10_000, 100, 1)
     return (key >= first) & (key <= last)
@@ -68,10 +109,3 @@ def leap_gaps(time: np.ndarray) -> np.ndarray:
     leap = [int(i) for i in longer if cftime.is_leap_year(time[i].year, time[i].calendar)]
     first_of_year = {time[i].year: i for i in reversed(leap)}
     return np.array(sorted(first_of_year.values()), int)
-
-
-def _day(date: str) -> int:
-    match = DATE.fullmatch(date)
-    assert match, date
-    year, month, day = map(int, match.groups())
-    return year * 10_000 + month * 100 + day

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from ocean_emulators.config.base import Config
+from ocean_emulators.config.bounds import Count, Factor, Seed, Share
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError
 from ocean_emulators.files import sha256
@@ -50,39 +51,39 @@ class InitialWeights(Config):
 
 
 class TrainConfig(Config):
-    seed: int = Field(1, ge=0)
+    seed: Seed = 1
     """seed of the first weights and of the order of batches"""
     initial_weights: InitialWeights | None = None
     """weights that training begins from; null draws them at random"""
-    epochs: int = Field(ge=0)
+    epochs: int = Field(ge=0, le=100_000)
     """passes over the training period; 0 takes the initial weights as they are"""
-    batch_size: int = Field(ge=1)
+    batch_size: Count
     """windows per optimiser step, over all processes together"""
-    rollout_calls: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    rollout_calls: tuple[Count, ...] = Field(min_length=1)
     """length of the rollout that the loss sees, in calls of the model (K); several are used one after the other, each for
-    an equal share of the epochs; validation uses the last"""
-    passes: tuple[Annotated[float, Field(ge=0)], ...] = Field((1.0,), min_length=1)
+    an equal share of the epochs, of which there are at least as many; validation uses the last"""
+    passes: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = Field((1.0,), min_length=1)
     """how often an epoch shows each window of a resolution, for the resolutions of data.coarsen in their order; those that
     it does not reach, and those with 0, are not trained on. Batches hold one resolution each, in random order"""
-    strides: tuple[Annotated[int, Field(ge=1)], ...] = Field((1,), min_length=1)
+    strides: tuple[Count, ...] = Field((1,), min_length=1)
     """distances between consecutive states of training windows, in time steps of the data; 1 must be among them, because
     validation and rollouts step from state to state"""
-    detach_every: int = Field(0, ge=0)
+    detach_every: int = Field(0, ge=0, le=1_000_000)
     """cut the gradient before every n-th call of a rollout; 0 = back-propagate through all of it"""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=1000)
     """highest learning rate of Adam"""
-    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    warmup_fraction: Share = 0.05
     """share of all optimiser steps over which the learning rate rises from zero; then it falls to zero as a cosine"""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: Factor = 0.0
     """decoupled weight decay (AdamW); 0 is Adam"""
-    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_betas: tuple[Share, Share] = (0.9, 0.999)
     """decay of Adam's averages of the gradient and of its square"""
-    input_noise: float = Field(0.0, ge=0)
+    input_noise: Factor = 0.0
     """noise on the states that training rollouts begin from, in standard deviations of the change over one step: teaches
     the emulator to pull its own errors back"""
-    gradient_clip: float = Field(1.0, gt=0)
+    gradient_clip: float = Field(1.0, ge=1e-6, le=1e30)
     """largest norm of the gradient"""
-    ema_decay: float = Field(0.999, ge=0, lt=1)
+    ema_decay: Share = 0.999
     """decay per optimiser step of the weights' moving average, which is what validation and evaluation use"""
     loss: LossConfig = LossConfig()
     """what is minimised"""
@@ -101,6 +102,8 @@ class TrainConfig(Config):
     def _steps_are_trained(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if 1 not in value:
             raise ValueError(f"found {list(value)}: 1 must be among them, because rollouts step from state to state")
+        if len(set(value)) < len(value):
+            raise ValueError(f"found {list(value)}: expected each distance once")
         return value
 
     @model_validator(mode="after")
@@ -109,13 +112,31 @@ class TrainConfig(Config):
             raise ValueError("epochs: found 0: expected 1 or more, or initial_weights that are to be taken as they are")
         return self
 
+    @model_validator(mode="after")
+    def _each_setting_has_its_turn(self) -> "TrainConfig":
+        calls = list(self.rollout_calls)
+        if 0 < self.epochs < len(calls):
+            raise ValueError(
+                f"rollout_calls: found {calls}, of which {self.epochs} epoch(s) leave out {len(calls) - self.epochs}; give at "
+                f"most {self.epochs}, or {len(calls)} epochs or more"
+            )
+        if self.epochs and self.detach_every >= max(calls):
+            raise ValueError(
+                f"detach_every: found {self.detach_every}, but rollouts of {max(calls)} call(s) (rollout_calls) have no such "
+                "call, so that nothing is cut; give 0, or fewer than there are"
+            )
+        return self
+
 
 class TrainSections(Config):
     """The sections of an experiment that training reads, and no others: a change elsewhere is no other training."""
 
     data: DataConfig
+    """what is learned from and predicted"""
     model: ModelConfig
+    """the emulator"""
     train: TrainConfig
+    """how it is trained"""
 
     @property
     def read(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
 from ocean_emulators.datasets.loading.loader import Loader
-from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBatches
+from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBatches, seed_of_epoch
 from ocean_emulators.datasets.loading.train_data import TrainData
 from ocean_emulators.stepper import Stepper
 from ocean_emulators.tensors import load_tensors, save_tensors
@@ -91,7 +91,7 @@ class Trainer:
         self.samplers[phase].set_epoch(self.epoch)
         self.train_aggregator.reset()
         device = next(self.stepper.model.parameters()).device
-        noise = torch.Generator(device).manual_seed(self.config.seed * 1_000_003 + self.epoch)
+        noise = torch.Generator(device).manual_seed(seed_of_epoch(self.config.seed, self.epoch))
         steps_before = sum(len(self.samplers[self._phase(epoch)]) for epoch in range(self.epoch))
         with self._progress(len(self.samplers[phase])) as bar:
             for step, batch in enumerate(self.train_loaders[phase], start=steps_before):

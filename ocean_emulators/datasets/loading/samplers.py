@@ -9,6 +9,11 @@ from ocean_emulators.datasets.loading.train_data import Draw
 from ocean_emulators.errors import UserError
 
 
+def seed_of_epoch(seed: int, epoch: int) -> int:
+    """One of 63 bits for what is random in an epoch of a training."""
+    return (seed * 1_000_003 + epoch) % 2**63
+
+
 class BatchSampler:
     """Batches of one grid each; all ranks draw the same grid at the same step, and share each batch.
 
@@ -69,7 +74,7 @@ class BatchSampler:
 
     def batches(self, epoch: int) -> list[Draw]:
         """All batches of an epoch, whole."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed(seed_of_epoch(self.seed, epoch))
         draws = []
         for grid, size in self.sizes.items():
             count = self.counts[grid]

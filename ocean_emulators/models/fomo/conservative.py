@@ -8,14 +8,14 @@ A convolution's cells are larger on a coarser grid: its results are scaled by wh
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from ocean_emulators.config.base import Config
+from ocean_emulators.config.bounds import WHOLE, Few, Width
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.fomo.patches import PerGrid
 from ocean_emulators.models.fomo.regridding import Axes, interpolation, overlaps
@@ -26,9 +26,9 @@ from ocean_emulators.models.layers.blocks import ConvNeXtBlock, GlobeConv, Norm
 class ScaledBlockConfig(Config):
     """The block that sees a grid at its own resolution."""
 
-    width: int = Field(32, ge=1)
+    width: Width = 32
     """channels of what is seen at the grid's own resolution"""
-    expansion: int = Field(1, ge=1)
+    expansion: Few = 1
     """channels inside the block / channels entering it"""
     norm: Norm = "none"
     """normalisation inside the block: batch, instance or none"""
@@ -90,7 +90,7 @@ class ConservativeEncoder(nn.Module):
 class ResidualDecoderConfig(ScaledBlockConfig):
     type: Literal["residual"] = "residual"
     """kind of decoder"""
-    head_kernel: Literal[1, 3] = 3
+    head_kernel: Annotated[Literal[1, 3], WHOLE] = 3
     """size of the last convolution, cells"""
 
     def build(

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ocean_emulators.config.base import Config
+from ocean_emulators.config.bounds import Count, Few, Positive, Width
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import FAMILIES, BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.fomo.conservative import (
@@ -36,15 +37,15 @@ _KERNEL_SIZE = 3
 class ProcessorConfig(Config):
     """The U-Net on the latent grid."""
 
-    widths: tuple[Annotated[int, Field(ge=4, multiple_of=4)], ...] = Field((380, 480, 520), min_length=1)
+    widths: tuple[Annotated[Width, Field(ge=4, multiple_of=4)], ...] = Field((380, 480, 520), min_length=1)
     """channels at each resolution, finest first, multiples of 4; the first is what the decoder is given"""
-    dilation: tuple[Annotated[int, Field(ge=1)], ...] = (1, 1, 1)
+    dilation: tuple[Count, ...] = (1, 1, 1)
     """dilation of the 3×3 convolutions at each resolution, in patches; as many as widths"""
-    expansion: int = Field(2, ge=1)
+    expansion: Few = 2
     """channels inside a block / channels entering it"""
     norm: Norm = "instance"
     """normalisation inside blocks: batch, instance or none"""
-    activation_cap: float = Field(10.0, gt=0)
+    activation_cap: Positive = 10.0
     """upper bound of the GELU"""
 
     @model_validator(mode="after")
@@ -84,7 +85,7 @@ DecoderConfig = Annotated[PerceiverDecoderConfig | ResidualDecoderConfig, Field(
 class FomoConfig(BaseModelConfig):
     type: Literal["fomo"] = "fomo"
     """model family"""
-    patch_extent: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (3.0, 5.0)
+    patch_extent: tuple[Annotated[float, Field(ge=0.01, le=180)], Annotated[float, Field(ge=0.01, le=360)]] = (3.0, 5.0)
     """latitude and longitude that a cell of the latent grid spans, degrees; every resolution is cut into such patches"""
     encoder: EncoderConfig = PerceiverEncoderConfig()
     """from a grid to the latent grid"""

@@ -6,22 +6,22 @@ gated by a GELU (Shazeer 2020, arXiv:2002.05202). Normalisation comes before eac
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from ocean_emulators.config.base import Config
+from ocean_emulators.config.bounds import Few, Width
 
 
 class LatentsConfig(Config):
     """The latent vectors into which a patch, or a window of patches, is read."""
 
-    latents: int = Field(256, ge=1)
+    latents: Width = 256
     """latent vectors of each patch or window"""
-    latent_width: int = Field(64, ge=1)
+    latent_width: Width = 64
     """channels of a latent vector"""
-    heads: int = Field(8, ge=1)
+    heads: Few = 8
     """heads of the attention among latents; what is read into them or out of them is read by one"""
-    head_width: int = Field(64, ge=1)
+    head_width: Width = 64
     """channels of a head"""
 
     @property

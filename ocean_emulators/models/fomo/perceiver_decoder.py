@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ocean_emulators.config.bounds import Count, Few, Width
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.fomo.chunks import in_chunks
 from ocean_emulators.models.fomo.embeddings import PatchEncoding
@@ -19,13 +20,13 @@ from ocean_emulators.models.layers.blocks import wrap
 class PerceiverDecoderConfig(LatentsConfig):
     type: Literal["perceiver"] = "perceiver"
     """kind of decoder"""
-    depth: int = Field(2, ge=1)
+    depth: Few = 2
     """how often the latents go through their block of self-attention, which is the same each time"""
-    query_width: int = Field(64, ge=1)
+    query_width: Width = 64
     """channels of a query, and of what is read out for it"""
-    window: int | None = Field(12, ge=1)
+    window: Count | None = 12
     """side of a window, patches: cells are read out from the patches of their window; null is one window of all patches"""
-    context: int = Field(1, ge=0)
+    context: int = Field(1, ge=0, le=1_000_000)
     """width of the ring of patches around a window that are read with it, patches"""
 
     def build(self, width: int, out_channels: int, grids: Sequence[PatchedGrid]) -> "PerceiverDecoder":

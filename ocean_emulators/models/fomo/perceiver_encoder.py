@@ -1,12 +1,13 @@
 """The encoder that reads each patch by a Perceiver: the patch's cells are its tokens."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ocean_emulators.config.bounds import Few, Width
 from ocean_emulators.models.fomo.chunks import in_chunks
 from ocean_emulators.models.fomo.embeddings import PatchEncoding, cell_features
 from ocean_emulators.models.fomo.patches import PatchedGrid, PerGrid
@@ -16,13 +17,13 @@ from ocean_emulators.models.fomo.perceiver import LatentsConfig, Perceiver
 class PerceiverEncoderConfig(LatentsConfig):
     type: Literal["perceiver"] = "perceiver"
     """kind of encoder"""
-    width: int = Field(128, ge=4, multiple_of=4)
+    width: Annotated[Width, Field(ge=4, multiple_of=4)] = 128
     """channels of the latent grid that the processor is given, a multiple of 4"""
-    depth: int = Field(2, ge=1)
+    depth: Few = 2
     """how often the cells of a patch are read"""
-    frequency_bands: int = Field(4, ge=1)
+    frequency_bands: Few = 4
     """frequencies by which a cell knows its place in the patch"""
-    max_frequency: float = Field(20.0, ge=2)
+    max_frequency: float = Field(20.0, ge=2, le=10_000)
     """twice the highest of them, in periods per half patch: the cells along the longest side of a patch on the finest grid"""
 
     def build(self, in_channels: int, grids: Sequence[PatchedGrid]) -> "PerceiverEncoder":
