@@ -27,7 +27,7 @@ from ocean_emulators.build import Ocean, open_ocean
 from ocean_emulators.config import apply_overrides, load_yaml, parse
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.rows import Rows
-from ocean_emulators.datasets.statistics.normalisation import read_statistics
+from ocean_emulators.datasets.statistics.stored import read_statistics
 from ocean_emulators.eval.eval import Emulator
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext

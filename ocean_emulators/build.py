@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ocean_emulators import workspace as paths
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.statistics.normalisation import Statistics, read_statistics
+from ocean_emulators.datasets.statistics.stored import Statistics, read_statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.tracking.provenance import Provenance

@@ -5,13 +5,15 @@ The one way in which this project writes what must not be lost or half written.
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from ocean_emulators.config.base import digest
 from ocean_emulators.errors import UserError
 
 PARTIAL = ".partial"
@@ -24,6 +26,11 @@ _WAY_OUT = {
     errno.EROFS: "make it writable, or work in another folder",
     errno.EACCES: "make it writable, or work in another folder",
     errno.EPERM: "make it writable, or work in another folder",
+    errno.EMFILE: "have the limit on open files raised (`ulimit -n`)",
+    errno.ENFILE: "have the machine's limit on open files raised",
+    errno.EIO: "look at the disk, which fails",
+    errno.ENOTDIR: "move away what is in the place of a folder",
+    errno.EEXIST: "move away what is in the place of a folder",
 }
 
 
@@ -49,13 +56,64 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.replace(building, path)
             fsync(path.parent)
     finally:
-        building.unlink(missing_ok=True)
+        with suppress(OSError):  # such as that the disk is read-only, which was said
+            building.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(place: Path) -> Iterator[Path]:
+    """A folder to be filled that takes the place of `place` in one step, once all its files are on the disk.
+
+    If the block fails, `place` stays as it was, and nothing is left beside it.
+
+    Raises
+    ------
+    UserError
+        If the disk is full, or nothing may be written there.
+    """
+    building = place.with_name(place.name + PARTIAL)
+    try:
+        with writing(place):
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+            yield building
+            fsync_tree(building)
+            shutil.rmtree(place, ignore_errors=True)
+            building.replace(place)
+            fsync(place.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Put a text in the place of a file, in one step."""
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Put plain data in the place of a file, with a hash by which `read_json` knows them to be whole."""
+    write_text(path, json.dumps({"sha256": digest(content), "content": content}, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is not as it was written.
+    """
+    try:
+        tree = json.loads(path.read_bytes())
+        whole = tree.keys() == {"sha256", "content"} and tree["sha256"] == digest(tree["content"])
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError("it can't be read") from error
+    if not whole:
+        raise ValueError("it contradicts its own hash")
+    return tree["content"]
 
 
 def move_folder(finished: Path, place: Path) -> None:
@@ -71,18 +129,24 @@ def move_folder(finished: Path, place: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
         try:
             finished.replace(place)
+            fsync(place.parent)
             return
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-        building = place.with_name(place.name + PARTIAL)
-        shutil.rmtree(building, ignore_errors=True)
-        try:
-            shutil.copytree(finished, building)
-            building.replace(place)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        shutil.rmtree(finished, ignore_errors=True)
+    with replacing_folder(place) as building:
+        _copy_tree(finished, building)
+    shutil.rmtree(finished, ignore_errors=True)
+
+
+def _copy_tree(folder: Path, into: Path) -> None:
+    """Not shutil's, which makes one list of all errors, without their numbers."""
+    for path in sorted(folder.rglob("*")):
+        place = into / path.relative_to(folder)
+        if path.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            shutil.copyfile(path, place)
 
 
 @contextmanager
@@ -91,14 +155,14 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(explain(error, place)) from error
+        raise UserError(explain(error, place, otherwise="mend that")) from error
 
 
-def explain(error: OSError, place: Path | None = None) -> str:
-    """An error of the operating system in one line: the file, what is wrong, and the way out where there is one."""
+def explain(error: OSError, place: Path | None = None, otherwise: str = "") -> str:
+    """An error of the operating system in one line: the file, what is wrong, and the way out (or `otherwise`)."""
     where = place or error.filename or "a file"
     what = error.strerror or str(error) or type(error).__name__
-    way_out = _WAY_OUT.get(error.errno or 0)
+    way_out = _WAY_OUT.get(error.errno or 0, otherwise)
     return f"{where}: {what[0].lower() + what[1:]}" + (f"; {way_out}, and run it again" if way_out else "")
 
 
@@ -109,6 +173,12 @@ def fsync(path: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Have all that is in a folder on the disk before going on."""
+    for path in (folder, *folder.rglob("*")):
+        fsync(path)
 
 
 def sha256(path: Path) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.forecasting.baselines import Baseline, BaselineName, Seasons, lag_regression

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.eval.eval import EvaluationConfig, write_predictions
 from tests import tiny

@@ -8,7 +8,7 @@ from torch import Tensor
 from ocean_emulators.aggregator.sums import SumsOfRollouts, WeightedSums
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.forecasting.baselines import Forecaster, Seasons
 from ocean_emulators.ocean.regions import SCORE_REGIONS

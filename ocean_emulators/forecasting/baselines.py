@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ocean_emulators.datasets.config import Period
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.ocean import calendar
 

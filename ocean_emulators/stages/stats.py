@@ -1,7 +1,8 @@
 """Stage `stats`: normalisation statistics and climatology of each prepared store."""
 
 from ocean_emulators import workspace as paths
-from ocean_emulators.datasets.statistics.normalisation import compute_statistics, write_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
+from ocean_emulators.datasets.statistics.writing import write_statistics
 from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.experiment import load_experiment
 from ocean_emulators.parallel import Resources

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from ocean_emulators.datasets.config import DataConfig, Period
-from ocean_emulators.datasets.source.anomalies import derived, reference_seasons
+from ocean_emulators.datasets.source.anomalies import derived, reference_bins
 from ocean_emulators.datasets.source.layouts import open_source
 from ocean_emulators.datasets.source.validation import validate_metadata, validate_state, validate_steps
 from ocean_emulators.errors import UserError
@@ -29,7 +29,7 @@ def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
     validate_steps(dataset["time"].values, span, config)
     validate_state(dataset.isel(time=span.start), config)
     for channel in derived(config, dataset):
-        reference_seasons(dataset["time"].values, channel, config)
+        reference_bins(dataset["time"].values, channel, config)
     return dataset.isel(time=span)
 
 
