@@ -13,7 +13,7 @@ from typing import Any
 import xarray as xr
 
 from ocean_emulators.errors import UserError
-from ocean_emulators.files import fsync_tree, read_json, replacing_folder, sha256, write_json, writing
+from ocean_emulators.files import explain, fsync_tree, read_json, replacing_folder, sha256, write_json, writing
 
 MANIFEST = "manifest.json"
 
@@ -68,15 +68,22 @@ def require_sealed(folder: Path, stage: str) -> dict[str, Any]:
         )
     try:
         content = read_json(manifest)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise damaged(manifest, str(error), stage) from error
     for name, (size, sha) in content["files"].items():
-        path = folder / name
-        if not path.is_file():
-            raise damaged(path, "it is gone", stage)
-        if path.stat().st_size != size or (sha is not None and sha256(path) != sha):
-            raise damaged(path, "it is not what was written", stage)
+        _require_unchanged(folder / name, size, sha, stage)
     return dict(content["about"])
+
+
+def _require_unchanged(path: Path, size: int, sha: str | None, stage: str) -> None:
+    try:
+        unchanged = path.stat().st_size == size and (sha is None or sha256(path) == sha)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise damaged(path, "it is gone", stage) from error
+    except OSError as error:
+        raise UserError(explain(error, path, otherwise="mend that")) from error
+    if not unchanged:
+        raise damaged(path, "it is not what was written", stage)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.datasets.store.periods import write_period_digests
 from ocean_emulators.datasets.store.shards import Shards
+from ocean_emulators.errors import UserError
 from ocean_emulators.files import move_folder
 from ocean_emulators.ocean import calendar
 from ocean_emulators.parallel import Opened, Pool, Resources, open_pool, require_room
@@ -202,7 +203,8 @@ class PreparationJob:
     def finish(self, reader: BlockReader, folder: Path) -> None:
         """Describe and seal all stores, and put their folder into its place."""
         records = [record for block in self.blocks if (record := self.work.record(block)) is not None]
-        assert len(records) == len(self.blocks), "a record went away"
+        if len(records) < len(self.blocks):
+            raise UserError(f"{self.work.path}: something removed files of it while they were needed; run it again")
         for resolution in reader.resolutions:
             self._finish_store(reader, resolution, [record[resolution.name] for record in records])
         write_period_digests(self.work.stores, self.config.periods, self.config.grids)

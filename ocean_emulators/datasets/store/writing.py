@@ -10,6 +10,7 @@ from zarr.codecs import Crc32cCodec
 
 from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.shards import Shards, checksum
+from ocean_emulators.errors import UserError
 from ocean_emulators.files import replacing, writing
 from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.ocean.grid import Grid
@@ -134,8 +135,11 @@ def finish_store(
 
 
 def _clear(shards: Shards) -> None:
-    """Remove all but the files with rows: what an earlier attempt left."""
-    wanted = {shards.file(number) for number in range(shards.n_files)}
-    for path in shards.folder.parent.rglob("*"):
-        if path.is_file() and path not in wanted:
+    """Remove all but the files with rows, which must be there: what an earlier attempt left."""
+    wanted = [shards.file(number) for number in range(shards.n_files)]
+    for path in wanted:
+        if not path.is_file():
+            raise UserError(f"{path}: something removed it while it was needed; run it again")
+    for path in set(shards.folder.parent.rglob("*")) - set(wanted):
+        if path.is_file():
             path.unlink()
