@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -93,7 +93,11 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Put plain data in the place of a file, with a hash by which `read_json` knows them to be whole."""
-    write_text(path, json.dumps({"sha256": digest(content), "content": content}, indent=1) + "\n")
+    write_text(path, _sealed_text(content))
+
+
+def _sealed_text(content: Any) -> str:
+    return json.dumps({"sha256": digest(content), "content": content}, indent=1) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -106,14 +110,14 @@ def read_json(path: Path) -> Any:
     ValueError
         If it is not as it was written.
     """
+    text = path.read_bytes()
     try:
-        tree = json.loads(path.read_bytes())
-        whole = tree.keys() == {"sha256", "content"} and tree["sha256"] == digest(tree["content"])
-    except (ValueError, AttributeError, RecursionError) as error:
+        content = json.loads(text)["content"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError("it can't be read") from error
-    if not whole:
+    if text != _sealed_text(content).encode():
         raise ValueError("it contradicts its own hash")
-    return tree["content"]
+    return content
 
 
 def move_folder(finished: Path, place: Path) -> None:
@@ -179,6 +183,14 @@ def fsync_tree(folder: Path) -> None:
     """Have all that is in a folder on the disk before going on."""
     for path in (folder, *folder.rglob("*")):
         fsync(path)
+
+
+def remove_all_but(wanted: Iterable[Path], folder: Path) -> None:
+    """Remove what else is in a folder, such as what an earlier attempt left; the folders of what is wanted stay."""
+    kept = {path for file in wanted for path in (file, *file.parents)}
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path not in kept:
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 def sha256(path: Path) -> str:

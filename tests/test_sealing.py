@@ -64,25 +64,22 @@ def sealed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["prepared", "statistics", "sums"])
-def test_every_damage_of_every_file_is_refused_or_harmless(name: str, sealed: Any, tmp_path: Path) -> None:
+def test_every_damage_of_every_file_is_refused(name: str, sealed: Any, tmp_path: Path) -> None:
     path, read, stage = sealed[name]
-    truth, copy, found, harmless = read(path), tmp_path / "copy.zarr", 0, set()
+    copy, found = tmp_path / "copy.zarr", 0
     shutil.copytree(path, copy)
     for file, harm in damage.all_of(path, np.random.default_rng(0)):
         harm(copy / file)
-        try:
-            again = read(copy)
-        except UserError as error:
-            found += 1
-            assert "\n" not in str(error)
-            assert f"`dvc repro --force {stage}`" in str(error) and "`dvc checkout --force`" in str(error)
-            assert str(copy if file.name == MANIFEST else copy / file) in str(error)
-        else:
-            harmless.add(file.name)
-            assert all(np.array_equal(a, b) for a, b in zip(again, truth, strict=True)), file
+        with pytest.raises(UserError) as caught:
+            read(copy)
+        found, message = found + 1, str(caught.value)
+        assert "\n" not in message
+        assert f"`dvc repro --force {stage}`" in message
+        assert "`dvc checkout --force`" in message
+        assert str(copy if file.name == MANIFEST else copy / file) in message
         shutil.copy(path / file, copy / file)
-    assert found > 20
-    assert harmless <= {MANIFEST}, "blanks between what is read, alone"
+    assert found > 50
+    read(copy)
 
 
 @given(st.data())
@@ -100,14 +97,8 @@ def test_no_bit_of_a_sealed_folder_can_be_changed(
     assert require_sealed(folder, "train") == about
     path = folder / data.draw(st.sampled_from([*files, MANIFEST]))
     damage.flip(data.draw(st.floats(0, 1, exclude_max=True)), data.draw(st.integers(0, 7)))(path)
-    if path.name != MANIFEST:
-        with pytest.raises(UserError, match=r"damaged: it is not what was written\."):
-            require_sealed(folder, "train")
-        return
-    try:
-        assert require_sealed(folder, "train") == about
-    except UserError as error:
-        assert "`dvc repro --force train`" in str(error)
+    with pytest.raises(UserError, match=rf"{path.name}: damaged: .*`dvc repro --force train`"):
+        require_sealed(folder, "train")
 
 
 def test_what_checks_itself_is_not_read_to_open_a_folder(tmp_path: Path) -> None:

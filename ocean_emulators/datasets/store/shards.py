@@ -11,6 +11,8 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
+from ocean_emulators.errors import UserError
+from ocean_emulators.files import explain
 from ocean_emulators.sealing import Damaged, damaged
 
 CHECKSUM = 4  # bytes of a CRC-32C
@@ -76,16 +78,20 @@ class Shards:
         try:
             # Copy on write: torch wants arrays that it could write to.
             content = np.memmap(path, np.uint8, mode="c")
-        except (OSError, ValueError) as error:
-            raise self._damaged(path, str(error)) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._damaged(path, "it is gone") from error
+        except OSError as error:
+            raise UserError(explain(error, path, otherwise="mend that")) from error
+        except ValueError as error:
+            raise self._damaged(path, "it is empty") from error
         offset = self._offset(content, path, inside)
         rows: np.ndarray = np.ndarray(
             (inside.stop - inside.start, self.row_bytes), np.uint8, content, offset, (self.row_bytes, 1)
         )
         for position, row in enumerate(rows, start=inside.start):
             if checksum(row[:-CHECKSUM]) != row[-CHECKSUM:].tobytes():
-                time = number * self.times_per_file + position
-                raise self._damaged(path, f"the checksum of time number {time} is wrong")
+                row_number = number * self.times_per_file + position
+                raise self._damaged(path, f"the checksum of row {row_number} is wrong")
         shape, strides = (len(rows), self.n_cells), (self.row_bytes, self.dtype.itemsize)
         return np.ndarray(shape, self.dtype, content, offset, strides)
 

@@ -11,7 +11,7 @@ from zarr.codecs import Crc32cCodec
 from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.shards import Shards, checksum
 from ocean_emulators.errors import UserError
-from ocean_emulators.files import replacing, writing
+from ocean_emulators.files import remove_all_but, replacing, writing
 from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.sealing import seal
@@ -140,6 +140,4 @@ def _clear(shards: Shards) -> None:
     for path in wanted:
         if not path.is_file():
             raise UserError(f"{path}: something removed it while it was needed; run it again")
-    for path in set(shards.folder.parent.rglob("*")) - set(wanted):
-        if path.is_file():
-            path.unlink()
+    remove_all_but(wanted, shards.folder.parent)
