@@ -121,7 +121,7 @@ def read_json(path: Path) -> Any:
 
 
 def move_folder(finished: Path, place: Path) -> None:
-    """Put a finished folder in the place of another; between file systems by a copy that is never taken for whole.
+    """Put a finished folder in the place of another, which stays until then; between file systems by a copy.
 
     Raises
     ------
@@ -130,14 +130,13 @@ def move_folder(finished: Path, place: Path) -> None:
     """
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        try:
+        if finished.stat().st_dev == place.parent.stat().st_dev:
+            # In place of the other at once: in any other order, a failure would lose what is finished.
+            fsync_tree(finished)
+            shutil.rmtree(place, ignore_errors=True)
             finished.replace(place)
             fsync(place.parent)
             return
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
     with replacing_folder(place) as building:
         _copy_tree(finished, building)
     shutil.rmtree(finished, ignore_errors=True)

@@ -5,7 +5,6 @@ a folder that its configuration, source and code name: a preparation that was in
 """
 
 import hashlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -206,7 +205,6 @@ class PreparationJob:
         records = [record for block in self.blocks if (record := self.work.record(block)) is not None]
         if len(records) < len(self.blocks):
             raise UserError(f"{self.work.path}: something removed files of it while they were needed; run it again")
-        shutil.rmtree(self.work.stores / "periods", ignore_errors=True)  # what an earlier attempt left
         for resolution in reader.resolutions:
             self._finish_store(reader, resolution, [record[resolution.name] for record in records])
         write_period_digests(self.work.stores, self.config.periods, self.config.grids)
