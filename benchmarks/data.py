@@ -30,8 +30,9 @@ from ocean_emulators.datasets.loading.samplers import BatchSampler
 from ocean_emulators.datasets.loading.train_data import Batch, TrainData, Windows
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.statistics.normalisation import Statistics
-from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path, times_per_file
+from ocean_emulators.datasets.statistics.stored import Statistics
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
+from ocean_emulators.datasets.store.writing import times_per_file
 from ocean_emulators.parallel import Resources
 from ocean_emulators.testing.coded_ocean import om4_times, write_om4
 

@@ -30,7 +30,7 @@ from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.rows import Rows
-from ocean_emulators.datasets.statistics.normalisation import read_statistics
+from ocean_emulators.datasets.statistics.stored import read_statistics
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.parallel import Resources

@@ -8,7 +8,7 @@ from table import Result, ratio, run
 
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.train_data import Batch
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.losses.masked import LossConfig
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import SamudraConfig

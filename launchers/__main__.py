@@ -7,7 +7,7 @@ from launchers.config import LaunchConfig, load_launch_config
 from launchers.jobs import TrackedJob, UntrackedJob
 from launchers.submit import submit
 from ocean_emulators.datasets.config import DataSections
-from ocean_emulators.datasets.statistics.normalisation import read_statistics
+from ocean_emulators.datasets.statistics.stored import read_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import exit_on_user_error
 from ocean_emulators.experiment import Experiment, load_experiment

@@ -5,13 +5,15 @@ The one way in which this project writes what must not be lost or half written.
 
 import errno
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from ocean_emulators.config.base import digest
 from ocean_emulators.errors import UserError
 
 PARTIAL = ".partial"
@@ -24,6 +26,11 @@ _WAY_OUT = {
     errno.EROFS: "make it writable, or work in another folder",
     errno.EACCES: "make it writable, or work in another folder",
     errno.EPERM: "make it writable, or work in another folder",
+    errno.EMFILE: "have the limit on open files raised (`ulimit -n`)",
+    errno.ENFILE: "have the machine's limit on open files raised",
+    errno.EIO: "look at the disk, which fails",
+    errno.ENOTDIR: "move away what is in the place of a folder",
+    errno.EEXIST: "move away what is in the place of a folder",
 }
 
 
@@ -49,7 +56,33 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.replace(building, path)
             fsync(path.parent)
     finally:
-        building.unlink(missing_ok=True)
+        with suppress(OSError):  # such as that the disk is read-only, which was said
+            building.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(place: Path) -> Iterator[Path]:
+    """A folder to be filled that takes the place of `place` in one step, once all its files are on the disk.
+
+    If the block fails, `place` stays as it was, and nothing is left beside it.
+
+    Raises
+    ------
+    UserError
+        If the disk is full, or nothing may be written there.
+    """
+    building = place.with_name(place.name + PARTIAL)
+    try:
+        with writing(place):
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+            yield building
+            fsync_tree(building)
+            shutil.rmtree(place, ignore_errors=True)
+            building.replace(place)
+            fsync(place.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,8 +91,37 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def move(finished: Path, place: Path) -> None:
-    """Put a finished file or folder in the place of another; between file systems by a copy that is never taken for whole.
+def write_json(path: Path, content: Any) -> None:
+    """Put plain data in the place of a file, with a hash by which `read_json` knows them to be whole."""
+    write_text(path, _sealed_text(content))
+
+
+def _sealed_text(content: Any) -> str:
+    return json.dumps({"sha256": digest(content), "content": content}, indent=1) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is not as it was written.
+    """
+    text = path.read_bytes()
+    try:
+        content = json.loads(text)["content"]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError("it can't be read") from error
+    if text != _sealed_text(content).encode():
+        raise ValueError("it contradicts its own hash")
+    return content
+
+
+def move_folder(finished: Path, place: Path) -> None:
+    """Put a finished folder in the place of another, which stays until then; between file systems by a copy.
 
     Raises
     ------
@@ -68,29 +130,42 @@ def move(finished: Path, place: Path) -> None:
     """
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.is_dir():
-            shutil.rmtree(place)
-        try:
+        if finished.stat().st_dev == place.parent.stat().st_dev:
+            # In place of the other at once: in any other order, a failure would lose what is finished.
+            fsync_tree(finished)
+            shutil.rmtree(place, ignore_errors=True)
             finished.replace(place)
+            fsync(place.parent)
             return
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-        building = place.with_name(place.name + PARTIAL)
-        try:
-            (shutil.copytree if finished.is_dir() else shutil.copyfile)(finished, building)
-            building.replace(place)
-        finally:
-            remove(building)
-        remove(finished)
+    with replacing_folder(place) as building:
+        _copy_tree(finished, building)
+    shutil.rmtree(finished, ignore_errors=True)
 
 
-def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def move(finished: Path, place: Path) -> None:
+    """Put a finished file or folder in the place of another.
+
+    Raises
+    ------
+    UserError
+        If the disk is full, or nothing may be written there.
+    """
+    if finished.is_dir():
+        move_folder(finished, place)
+        return
+    with replacing(place) as file, finished.open("rb") as content:
+        shutil.copyfileobj(content, file)
+    finished.unlink()
+
+
+def _copy_tree(folder: Path, into: Path) -> None:
+    """Not shutil's, which makes one list of all errors, without their numbers."""
+    for path in sorted(folder.rglob("*")):
+        place = into / path.relative_to(folder)
+        if path.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            shutil.copyfile(path, place)
 
 
 @contextmanager
@@ -99,14 +174,14 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(explain(error, place)) from error
+        raise UserError(explain(error, place, otherwise="mend that")) from error
 
 
-def explain(error: OSError, place: Path | None = None) -> str:
-    """An error of the operating system in one line: the file, what is wrong, and the way out where there is one."""
+def explain(error: OSError, place: Path | None = None, otherwise: str = "") -> str:
+    """An error of the operating system in one line: the file, what is wrong, and the way out (or `otherwise`)."""
     where = place or error.filename or "a file"
     what = error.strerror or str(error) or type(error).__name__
-    way_out = _WAY_OUT.get(error.errno or 0)
+    way_out = _WAY_OUT.get(error.errno or 0, otherwise)
     return f"{where}: {what[0].lower() + what[1:]}" + (f"; {way_out}, and run it again" if way_out else "")
 
 
@@ -117,6 +192,20 @@ def fsync(path: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Have all that is in a folder on the disk before going on."""
+    for path in (folder, *folder.rglob("*")):
+        fsync(path)
+
+
+def remove_all_but(wanted: Iterable[Path], folder: Path) -> None:
+    """Remove what else is in a folder, such as what an earlier attempt left; the folders of what is wanted stay."""
+    kept = {path for file in wanted for path in (file, *file.parents)}
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if path not in kept:
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 def sha256(path: Path) -> str:

@@ -11,7 +11,8 @@ os.environ["OCEAN_EMULATORS_TRACKER"] = "none"
 
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.preparation.job import prepare
-from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.workspace import Workspace

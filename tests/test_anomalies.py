@@ -9,7 +9,7 @@ import pytest
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
-from ocean_emulators.datasets.source.anomalies import derived, seasonal_mean
+from ocean_emulators.datasets.source.anomalies import derived, mean_annual_cycle
 from ocean_emulators.datasets.source.layouts import open_source
 from ocean_emulators.datasets.source.selection import select
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
@@ -34,7 +34,7 @@ def test_the_mean_is_of_the_chosen_period(period: str, years: int, chunks: tuple
     (channel,) = derived(data, dataset)
     hfds = dataset["hfds"].values
     season = hfds[: 73 * years].astype("f8").reshape(years, 73, *hfds.shape[1:]).mean(0)
-    assert np.allclose(seasonal_mean(dataset, channel, data), season, atol=1e-4, equal_nan=True)
+    assert np.allclose(mean_annual_cycle(dataset, channel, data), season, atol=1e-4, equal_nan=True)
 
 
 def test_all_times_are_those_of_the_source_not_of_the_periods(tmp_path: Path) -> None:
@@ -59,6 +59,8 @@ def test_a_source_that_holds_the_anomalies_is_believed(tmp_path: Path) -> None:
 
 
 def test_a_training_period_without_a_season_is_refused_before_any_work(source: Path) -> None:
-    with pytest.raises(UserError, match=r"data.anomaly_period: .* no data in 6 of 73 seasons; let it last a year"):
+    with pytest.raises(
+        UserError, match=r"data.anomaly_period: .* no data in 6 of 73 day-of-year bins; let it last a year"
+    ):
         select(config(source, periods=SHORT))
     select(config(source, periods=SHORT, anomaly_period="all"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ocean_emulators.datasets.config import Period
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.forecasting.base import BASELINES, Climatology, Past

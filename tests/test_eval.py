@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.eval.config import EvaluationConfig
 from ocean_emulators.eval.writer import PredictionsWriter

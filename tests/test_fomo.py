@@ -14,7 +14,7 @@ from ocean_emulators.config.base import parse
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.preparation.job import prepare
-from ocean_emulators.datasets.statistics.normalisation import compute_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, make_plan

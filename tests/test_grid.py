@@ -10,7 +10,7 @@ from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.constants import EARTH_RADIUS
 from ocean_emulators.ocean.grid import Grid, cell_area
 from ocean_emulators.ocean.indices import area_mean
-from ocean_emulators.ocean.regions import NINO34, SCORE_REGIONS, Region
+from ocean_emulators.ocean.regions import NINO34, REGIONS, Region
 
 
 def centres(n_lat: int, n_lon: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,7 @@ def test_irregular_grids_are_refused() -> None:
 
 
 def test_score_regions_part_the_globe() -> None:
-    whole, *parts = (region.mask(grid()) for region in SCORE_REGIONS)
+    whole, *parts = (region.mask(grid()) for region in REGIONS.values())
     assert whole.all()
     assert (sum(part.astype(int) for part in parts) == 1).all()
 

@@ -14,7 +14,7 @@ from ocean_emulators.build import Ocean
 from ocean_emulators.cli import main as cli
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, load_experiment

@@ -11,7 +11,7 @@ from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Cache, Rows
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from tests.test_requirements import NEEDS

@@ -8,7 +8,7 @@ from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.loading.samplers import BatchSampler
 from ocean_emulators.datasets.loading.train_data import Draw, TrainData, Windows
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from tests.test_requirements import NEEDS

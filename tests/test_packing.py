@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.encoding import Scaling, Storage
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from tests import tiny

@@ -12,7 +12,8 @@ import xarray as xr
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
-from ocean_emulators.datasets.statistics.normalisation import compute_statistics, write_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
+from ocean_emulators.datasets.statistics.writing import write_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.datasets.store.periods import PERIODS, period_path, read_period_digests
 from ocean_emulators.errors import UserError

@@ -24,16 +24,16 @@ from ocean_emulators.aggregator.sums import WeightedSums
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.preparation import job as preparation
 from ocean_emulators.datasets.preparation.coarsening import resolutions
 from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.datasets.preparation.work import WorkFolder
 from ocean_emulators.datasets.source import layouts as sources
 from ocean_emulators.datasets.source.selection import select
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.grid import cell_area
-from ocean_emulators.ocean.regions import SCORE_REGIONS
+from ocean_emulators.ocean.regions import REGIONS
 from ocean_emulators.parallel import Resources
 from tests import tiny
 
@@ -138,7 +138,7 @@ def test_scores_of_a_coarse_ocean_weigh_what_is_wet(source: Path, tmp_path: Path
         ones = np.ones(len(store.channels))
         statistics = Statistics(ones, ones, ones, np.zeros((1, 1), "f4"), tuple(c.name for c in store.channels), "")
         packing = Packing(store.prognostic, store.forcing, store.mask, statistics)
-        weights.append(WeightedSums(packing, store.grid, SCORE_REGIONS[:1]).weight.numpy())
+        weights.append(WeightedSums(packing, store.grid, (REGIONS["global"],)).weight.numpy())
     assert np.allclose(*weights, rtol=1e-12)
 
 
@@ -231,7 +231,7 @@ def test_anomalies_need_a_whole_year(tmp_path: Path, source: Path) -> None:
     periods = tiny.experiment()["data"]["periods"]
     short = {**periods, "train": {"start": "2000-01-01", "end": "2000-06-30"}}
     with pytest.raises(
-        UserError, match=r"data.anomaly_period: hfds_anomalies is the departure .* no data in 37 of 73 seasons"
+        UserError, match=r"data.anomaly_period: hfds_anomalies is the departure .* no data in 37 of 73 day-of-year bins"
     ):
         prepare(config(source, forcing=["hfds_anomalies"], periods=short), tmp_path / "prepared")
 
@@ -324,6 +324,12 @@ class Interrupted:
         prepare(self.data, self.folder, self.scratch, times_per_file=8)
 
 
+def files_of(record: Path) -> list[Path]:
+    """The files of a block, one of each store."""
+    number = int(record.stem.removeprefix("block-"))
+    return [record.parent / "stores" / f"{grid}.zarr" / "rows" / "c" / str(number) / "0" for grid in ("x1", "x2")]
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -347,12 +353,11 @@ def test_killed_at_any_point_it_goes_on_and_ends_the_same(
         assert not interrupted.folder.exists(), "half of a preparation is nowhere to be mistaken for a whole one"
     finished = {}
     for record in interrupted.done():
-        for part in json.loads(record.read_text()).values():
-            path = record.parent / "stores" / part["file"]
-            finished[interrupted.folder / part["file"]] = path.stat().st_mtime_ns
+        for path in files_of(record):
+            finished[interrupted.folder / path.relative_to(record.parent / "stores")] = path.stat().st_mtime_ns
     assert len(finished) >= 2
     interrupted.go_on()
-    assert f"continuing behind {8 * (len(finished) // 2)} of 219 times" in capsys.readouterr().out
+    assert f"resuming after {8 * (len(finished) // 2)} of 219 times" in capsys.readouterr().out
     assert content(interrupted.folder) == whole
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "what was finished is not done again"
     assert [p.name for p in interrupted.scratch.iterdir()] == ["prepare.lock"]
@@ -365,11 +370,7 @@ def test_what_was_left_is_taken_only_if_it_is_whole_and_of_the_same_source(
     shutil.copytree(source, path)
     interrupted = Interrupted(config(path, coarsen=[1, 2]), tmp_path)
     interrupted.kill(10, 0)
-    files = [
-        record.parent / "stores" / part["file"]
-        for record in interrupted.done()
-        for part in json.loads(record.read_text()).values()
-    ]
+    files = [path for record in interrupted.done() for path in files_of(record)]
     files[0].unlink()
     files[5].write_bytes(files[5].read_bytes()[:-1])
     left = tmp_path / "left"
@@ -407,7 +408,7 @@ def test_half_the_size_states_its_error(
     prepare(config(source, storage=storage, coarsen=[1, 2]), tmp_path / "half", times_per_file=50)
     half = open_store(store_path(tmp_path / "half", "x1"))
     assert half.fingerprint != store.fingerprint
-    assert f"x1.zarr: stored as {storage}, off by" in capsys.readouterr().out
+    assert f"x1: stored as {storage}, off by" in capsys.readouterr().out
     shards = sum(f.stat().st_size for f in half.path.glob("rows/c/*/*"))
     assert shards == pytest.approx(sum(f.stat().st_size for f in store.path.glob("rows/c/*/*")) / 2, rel=0.01)
     stated = zarr.open_group(half.path, mode="r").attrs["storage_error"]
@@ -420,18 +421,17 @@ def test_half_the_size_states_its_error(
         assert 0 < measured < error
 
 
-def test_killed_after_the_stores_are_in_place_it_begins_anew(source: Path, tmp_path: Path) -> None:
+def test_killed_after_the_stores_are_in_place_it_begins_anew(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is left of a work folder whose stores have moved away is no work to go on with."""
     data = config(source)
     prepare(data, tmp_path / "prepared", tmp_path / "scratch")
     before = open_store(store_path(tmp_path / "prepared", "x1")).fingerprint
     left: list[Path] = []
-    discard = preparation._discard
-    preparation._discard = left.append  # type: ignore[assignment]
-    try:
-        prepare(data, tmp_path / "prepared", tmp_path / "scratch")
-    finally:
-        preparation._discard = discard
+    monkeypatch.setattr(WorkFolder, "discard", lambda work: left.append(work.path))
+    prepare(data, tmp_path / "prepared", tmp_path / "scratch")
+    monkeypatch.undo()
     assert (left[0] / "begun.json").is_file()
     prepare(data, tmp_path / "prepared", tmp_path / "scratch")
     assert open_store(store_path(tmp_path / "prepared", "x1")).fingerprint == before

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 from ocean_emulators.datasets.config import Period, StatisticsConfig
-from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from tests import tiny

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import xarray as xr
 from torch import Tensor
 
 from launchers.__main__ import main
@@ -21,6 +20,7 @@ from ocean_emulators.figures.style import new_figure
 from ocean_emulators.forecasting.base import BASELINES, Past
 from ocean_emulators.ocean.regions import REGIONS, Region
 from ocean_emulators.registry import Registry
+from ocean_emulators.sealing import open_sealed
 from ocean_emulators.tracking import TRACKERS, Provenance
 from ocean_emulators.tracking.none import NullTracker
 from ocean_emulators.workspace import PACKAGE, Workspace
@@ -72,7 +72,7 @@ def test_a_region(workspace: Workspace) -> None:
         run_stage(workspace, "evaluate")
     finally:
         REGIONS.remove("east")
-    sums = xr.open_zarr(workspace.evaluation.forecast_sums, consolidated=False)
+    sums = open_sealed(workspace.evaluation.forecast_sums, "evaluate")
     assert (
         0
         < float(sums["weight"].sel(region="east", channel="zos"))

@@ -104,7 +104,9 @@ def test_validation_sees_all_in_order() -> None:
 @pytest.mark.parametrize("seed", [20261125175000, 2**63 - 1])
 def test_any_seed_works(seed: int) -> None:
     orders = [
-        [draw.indices for draw in BatchSampler({"x1": 50}, 5, s).batches(epoch)] for s in (seed, seed - 1) for epoch in (0, 1)
+        [draw.indices for draw in BatchSampler({"x1": 50}, 5, s).batches(epoch)]
+        for s in (seed, seed - 1)
+        for epoch in (0, 1)
     ]
     assert orders[0] == [draw.indices for draw in BatchSampler({"x1": 50}, 5, seed).batches(0)]
     assert all(a != b for a, b in itertools.combinations(orders, 2))

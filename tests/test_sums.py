@@ -21,7 +21,7 @@ from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.eval.rollout import run_rollout
 from ocean_emulators.experiment import Experiment

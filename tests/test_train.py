@@ -12,7 +12,8 @@ from ocean_emulators.build import build_trainer, context_of
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.prepared import PreparedGrid
-from ocean_emulators.datasets.statistics.normalisation import Statistics, compute_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment

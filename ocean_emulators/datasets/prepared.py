@@ -8,7 +8,7 @@ import xarray as xr
 
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.statistics.normalisation import Statistics, read_statistics
+from ocean_emulators.datasets.statistics.stored import Statistics, read_statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.workspace import Workspace
 

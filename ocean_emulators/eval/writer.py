@@ -16,6 +16,7 @@ from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.files import writing
 from ocean_emulators.ocean.fields import field
 from ocean_emulators.ocean.grid import Grid
+from ocean_emulators.sealing import seal
 
 _FILE_BYTES = 256 * 2**20
 """The most that a file of predictions holds, and that is held in memory until it is written."""
@@ -54,6 +55,8 @@ class PredictionsWriter:
                 array: Any = self.group[name]
                 array[times] = values
         self.written, self.waiting = times.stop, []
+        if self.written == self.n_steps:
+            seal(self.path, checksummed=["*/c/*"])
 
 
 def to_dataset(rows: np.ndarray, time: np.ndarray, grid: Grid, packing: Packing) -> xr.Dataset:

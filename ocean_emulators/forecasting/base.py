@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.ocean import calendar
 from ocean_emulators.registry import Registry

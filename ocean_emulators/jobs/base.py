@@ -1,13 +1,12 @@
 """What the jobs have in common."""
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from ocean_emulators.config.base import Config
-from ocean_emulators.files import PARTIAL, move
+from ocean_emulators.files import replacing_folder
 from ocean_emulators.workspace import Workspace
 
 Report = Callable[[Mapping[str, float], int], None]
@@ -42,11 +41,6 @@ def results_of(job: Job) -> Path:
     return job.folder / "results"
 
 
-@contextmanager
-def leaving_results(job: Job) -> Iterator[Path]:
+def leaving_results(job: Job) -> AbstractContextManager[Path]:
     """A folder to write results to, which becomes `results_of(job)` when the block has ended well."""
-    building = job.folder / f"results{PARTIAL}"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    yield building
-    move(building, results_of(job))
+    return replacing_folder(results_of(job))

@@ -19,13 +19,14 @@ from ocean_emulators.eval.comparison import compare
 from ocean_emulators.eval.config import CompareSections
 from ocean_emulators.eval.rollout import run_rollout
 from ocean_emulators.figures.base import COMPARISON_FIGURES, ComparisonInputs, save_figures
-from ocean_emulators.files import write_text
+from ocean_emulators.files import sha256, write_text
 from ocean_emulators.forecasting.base import BASELINES, EMULATOR, Climatology, Past
 from ocean_emulators.jobs.base import Report, leaving_results
-from ocean_emulators.jobs.contents import contents, folder_digest
+from ocean_emulators.jobs.contents import contents
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.ocean.regions import REGIONS
 from ocean_emulators.runtime import Runtime
+from ocean_emulators.sealing import MANIFEST, open_sealed, write_sealed
 from ocean_emulators.workspace import ComparisonFiles, Workspace
 
 _PROFILE_DAYS = 30
@@ -45,7 +46,7 @@ class CompareJob:
         """The job of an experiment on the data that are prepared, and with the evaluation that is there, now."""
         content = [
             *contents(workspace, sections.data, "train", "test"),
-            folder_digest(workspace.evaluation.forecast_sums),
+            sha256(workspace.evaluation.forecast_sums / MANIFEST),
         ]
         return cls(sections, workspace, runtime, workspace.scratch_of("compare", sections.dump(), *content))
 
@@ -54,7 +55,7 @@ class CompareJob:
         self.runtime.start()
         config = self.sections.evaluation
         grid = PreparedGrid.open(self.workspace, self.sections.data, self.sections.grid, torch.device("cpu"))
-        emulator = xr.open_zarr(self.workspace.evaluation.forecast_sums, chunks=None)
+        emulator = open_sealed(self.workspace.evaluation.forecast_sums, "evaluate").load()
         with leaving_results(self) as folder:
             files = ComparisonFiles(folder)
             sums = {EMULATOR: emulator, **self._score_baselines(grid, emulator, files)}
@@ -89,7 +90,7 @@ class CompareJob:
             batch_size = self.sections.evaluation.batch_size
             run_rollout(BASELINES[name](past), starts, steps, [aggregator], batch_size, name)
             scored[name] = aggregator.get_dataset()
-            scored[name].to_zarr(files.sums / f"{name}.zarr", mode="w", zarr_format=2)
+            write_sealed(scored[name], files.sums / f"{name}.zarr", zarr_format=2)
         return scored
 
 

@@ -1,10 +1,7 @@
 """What tells the content of what a job reads."""
 
-from pathlib import Path
-
-from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.statistics.normalisation import read_statistics
+from ocean_emulators.datasets.statistics.stored import read_statistics
 from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.datasets.store.periods import period_path
 from ocean_emulators.files import sha256
@@ -15,8 +12,3 @@ def contents(workspace: Workspace, data: DataConfig, *periods: str) -> list[str]
     """What tells the content of some periods of the prepared data, and of their statistics."""
     digests = [sha256(period_path(workspace.prepared, name)) for name in periods]
     return digests + [read_statistics(store_path(workspace.statistics, grid)).fingerprint for grid in data.grids]
-
-
-def folder_digest(folder: Path) -> str:
-    """What tells the content of a small folder."""
-    return digest({file.relative_to(folder).as_posix(): sha256(file) for file in folder.rglob("*") if file.is_file()})

@@ -28,6 +28,7 @@ from ocean_emulators.jobs.contents import contents
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.ocean.regions import NINO34, REGIONS
 from ocean_emulators.runtime import Runtime
+from ocean_emulators.sealing import write_sealed
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.workspace import EvaluationFiles, Workspace
 
@@ -102,7 +103,7 @@ def score_forecasts(
     aggregator = scoring.aggregator(starts, steps)
     run_rollout(emulator, starts, steps, [FiniteCheck(data, starts), aggregator], config.batch_size, "forecasts")
     sums = aggregator.get_dataset()
-    sums.to_zarr(files.forecast_sums, mode="w", zarr_format=2)
+    write_sealed(sums, files.forecast_sums, zarr_format=2)
     return sums
 
 
@@ -128,7 +129,7 @@ def score_free_run(emulator: Emulator, scoring: Scoring, files: EvaluationFiles)
     sinks: list[Sink] = [FiniteCheck(data, [start]), aggregator, nino34, snapshots, writer]
     run_rollout(emulator, [start], steps, sinks, title="free run")
     sums = aggregator.get_dataset()
-    sums.to_zarr(files.free_run_sums, mode="w", zarr_format=2)
+    write_sealed(sums, files.free_run_sums, zarr_format=2)
     return FreeRun(sums, snapshots.kept, _nino34(nino34.get_dataset(), time), _drift(sums, time, store.grid.lev))
 
 

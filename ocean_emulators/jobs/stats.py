@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocean_emulators.datasets.config import DataSections
-from ocean_emulators.datasets.statistics.normalisation import compute_statistics, write_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
+from ocean_emulators.datasets.statistics.writing import write_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.datasets.store.periods import PERIODS, period_path
 from ocean_emulators.files import sha256

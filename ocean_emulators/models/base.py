@@ -12,7 +12,7 @@ from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Few
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.layers.activation_checkpointing import Checkpointing
 from ocean_emulators.ocean.grid import Grid

@@ -1,6 +1,9 @@
 """Preparation and statistics on a cluster: real dask workers in processes of their own give the bytes that threads give."""
 
+import os
+import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,10 @@ from distributed import LocalCluster
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig, StatisticsConfig
 from ocean_emulators.datasets.preparation.job import prepare
-from ocean_emulators.datasets.statistics.normalisation import compute_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
-from ocean_emulators.parallel import Resources
+from ocean_emulators.parallel import Opened, Resources, open_pool
 from tests import tiny
 from tests.integration.conftest import Project, stages_run
 
@@ -52,6 +55,23 @@ def test_a_cluster_gives_the_bytes_that_threads_give(cluster: LocalCluster, sour
     threads, processes = (compute_statistics(store, train, settings, r) for r in (Resources(memory_gib=8), on(cluster)))
     for name in ("mean", "std", "change_std", "climatology"):
         assert np.array_equal(getattr(threads, name), getattr(processes, name))
+
+
+def open_and_note(folder: Path) -> int:
+    (folder / uuid.uuid4().hex).touch()
+    return os.getpid()
+
+
+def process_of(opened: int, item: int) -> bool:
+    return opened == os.getpid()
+
+
+def test_each_worker_opens_once_what_it_needs_and_lets_go_of_it(cluster: LocalCluster, tmp_path: Path) -> None:
+    for runs in (1, 2):
+        opened = Opened(partial(open_and_note, tmp_path), here=-1)
+        with open_pool(on(cluster), opened, 2**20, "a piece") as pool:
+            assert all(pool.map(process_of, range(20)))
+        assert len(list(tmp_path.iterdir())) == 2 * runs
 
 
 def test_a_mistake_that_a_worker_finds_reaches_the_user(cluster: LocalCluster, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.store.packed_store import store_path
-from ocean_emulators.datasets.statistics.normalisation import compute_statistics
+from ocean_emulators.datasets.statistics.compute import compute_statistics
 from ocean_emulators.datasets.store.packed_store import open_store
 from ocean_emulators.parallel import Resources
 

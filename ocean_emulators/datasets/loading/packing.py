@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ocean_emulators.datasets.statistics.normalisation import Statistics
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.ocean.fields import Channel

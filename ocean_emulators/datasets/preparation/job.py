@@ -1,49 +1,39 @@
 """From a source to packed training stores, one per resolution: validate, derive, coarsen, keep the wet cells.
 
 The times are worked on in blocks, each one file of every store, and each read from the source once. Unfinished work stands in
-a folder that its configuration, source and code name: a preparation that was interrupted, however it was, goes on there.
+a folder that its configuration, source and code name: a preparation that was interrupted, however it was, resumes there.
 """
 
 import hashlib
-import json
-import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.preparation.coarsening import Resolution, resolutions
+from ocean_emulators.datasets.preparation.coarsening import Resolution
+from ocean_emulators.datasets.preparation.opening import OpenSource
 from ocean_emulators.datasets.preparation.reader import BlockReader, MissingValues
-from ocean_emulators.datasets.source.anomalies import (
-    derived,
-    kept_seasonal_mean,
-    season_of,
-    seasonal_mean_bytes,
-)
-from ocean_emulators.datasets.source.completeness import require_whole
-from ocean_emulators.datasets.source.layouts import open_source
-from ocean_emulators.datasets.source.pinning import locate, require_unchanged
-from ocean_emulators.datasets.source.selection import select_from, span_of_periods
+from ocean_emulators.datasets.preparation.work import WorkFolder, alone, clear, put_aside
+from ocean_emulators.datasets.source.pinning import require_unchanged
+from ocean_emulators.datasets.store import writing
 from ocean_emulators.datasets.store.encoding import Scaling
-from ocean_emulators.datasets.store.packed_store import create_store, seal_store, state_error, store_path, write_rows
+from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.datasets.store.periods import write_period_digests
-from ocean_emulators.files import move, write_text
+from ocean_emulators.datasets.store.shards import Shards
+from ocean_emulators.errors import UserError
+from ocean_emulators.files import move_folder
 from ocean_emulators.ocean import calendar
-from ocean_emulators.parallel import Resources, open_pool, require_room
+from ocean_emulators.parallel import Opened, Pool, Resources, open_pool, require_room
+from ocean_emulators.sealing import Damaged
 
 _IN_ONE_THREAD = Resources(workers=1)
 _SAMPLED_TIMES = 8
-_ABANDONED_SECONDS = 14 * 86400
 _ENCODING_BYTES = 16
 """What turning a value into half its size and looking at the error takes, beside the value."""
 
@@ -56,84 +46,38 @@ def prepare(
     code: str = "",
     times_per_file: int | None = None,
 ) -> None:
-    """Write the packed stores of a source, `store_path(folder, grid)`, replacing the folder when all are complete.
+    """Write the packed stores of a source, `store_path(folder, grid)`, and the digests of its periods, replacing the folder
+    when all are complete.
 
     Parameters
     ----------
     scratch: folder for unfinished work, by default the one that `folder` is in
-    code: what names the code's version: unfinished work of another one is not gone on with
+    code: what names the code's version: unfinished work of another one is not resumed
     times_per_file: in the stores; by default what makes files of a good size
 
     Raises
     ------
     UserError
-        If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet; or if the
-        memory limit has no room for one file.
+        If the source lacks a field, a level or a period, or has no value in a cell that its mask calls wet; if the memory
+        limit has no room for one file; or if the disk is full.
     """
     scratch = folder.parent if scratch is None else scratch
-    scratch.mkdir(parents=True, exist_ok=True)
     content = require_unchanged(config.source)
     key = digest(_prepared_part(config), content, code, times_per_file)
-    work = scratch.absolute() / f"prepare-{key}"
-    with _alone(scratch / "prepare.lock"):
+    work = WorkFolder(scratch.absolute() / f"prepare-{key}")
+    with alone(scratch / "prepare.lock"):
+        source = OpenSource.of(_from_anywhere(config))
+        if source.annual_cycle_bytes:
+            require_room(resources, source.annual_cycle_bytes, "the mean annual cycle of a field")
         try:
-            config = _from_anywhere(config)
-            _require_room_for_seasons(config, work, resources)
-            job = _begin(config, work, times_per_file)
-            _fill(job, resources)
-            _finish(job, folder)
-            _discard(work)
-            _clear(scratch)
+            job, reader = PreparationJob.resume(source, work) or PreparationJob.begin(source, work, times_per_file)
+            job.fill(reader, resources)
+            job.finish(reader, folder)
         except MissingValues:
-            _discard(work)  # a source that is mended has another folder
+            work.discard()  # a source that is mended has another folder
             raise
-        finally:
-            _open_reader.cache_clear()
-            _open_selected.cache_clear()
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A preparation in its work folder: all that a worker, in this process or another, needs to know."""
-
-    config: DataConfig
-    work: Path
-    times_per_file: int
-    n_times: int
-
-    @property
-    def stores(self) -> Path:
-        """The folder that becomes the result."""
-        return self.work / "stores"
-
-    def times(self, block: int) -> range:
-        """The times of a block."""
-        start = block * self.times_per_file
-        return range(start, min(start + self.times_per_file, self.n_times))
-
-    @property
-    def blocks(self) -> range:
-        """The numbers of all blocks."""
-        return range(-(-self.n_times // self.times_per_file))
-
-    def record(self, block: int) -> Path:
-        """The file that says that a block is complete, with the hash of each row of each store."""
-        return self.work / f"block-{block:05d}.json"
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Not beside another preparation of the project: both might work in one folder, and would take twice the memory."""
-    held = FileLock(lock)
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        print("waiting for another preparation to end", flush=True)
-        held.acquire()
-    try:
-        yield
-    finally:
-        held.release()
+        work.discard()
+        clear(scratch)
 
 
 def _prepared_part(config: DataConfig) -> dict[str, Any]:
@@ -146,157 +90,164 @@ def _from_anywhere(config: DataConfig) -> DataConfig:
     return config.replace(source=str(Path(config.source).absolute()))
 
 
-def _require_room_for_seasons(config: DataConfig, work: Path, resources: Resources) -> None:
-    _, dataset = _open_selected(config, work)
-    if derived(config, dataset):
-        require_room(resources, seasonal_mean_bytes(dataset), "the mean season of a field")
+@dataclass(frozen=True, eq=False)
+class PreparationJob:
+    """A preparation in its work folder: all that a worker, in this process or another, needs to know. It can be pickled."""
 
+    config: DataConfig
+    work: WorkFolder
+    times_per_file: int
+    n_times: int
+    scalings: Mapping[str, Scaling]
+    """how values are stored, by grid"""
 
-def _begin(config: DataConfig, work: Path, times_per_file: int | None) -> _Job:
-    """The job of a work folder as it was left, or a new one with empty stores."""
-    begun = work / "begun.json"
-    if begun.is_file() and (work / "stores").is_dir():
-        return _Job(config, work, **json.loads(begun.read_text()))
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    whole, dataset = _open_selected(config, work)
-    _require_whole(config, whole)
-    n_times = dataset.sizes["time"]
-    wanted = resolutions(dataset, config)[1:]
-    scalings = _scalings(config, work, wanted)
-    for resolution in sorted(wanted, key=lambda r: r.factor):
-        # The finest first, whose files are the largest: a block is one file of each store.
-        times_per_file = create_store(
-            store_path(work / "stores", resolution.name),
-            config.prognostic_channels,
-            config.forcing_channels,
-            xr.DataArray(_mask(config, resolution), dims=("channel", "lat", "lon")),
-            dataset["time"],
+    @classmethod
+    def begin(
+        cls, source: OpenSource, work: WorkFolder, times_per_file: int | None
+    ) -> "tuple[PreparationJob, BlockReader]":
+        """A new one, and what reads its source in this process.
+
+        Raises
+        ------
+        UserError
+            If the source has lost chunks.
+        """
+        work.discard()
+        source.require_whole()
+        reader = source.reader(work)
+        scalings = _scalings(source.config, reader)
+        if times_per_file is None:
+            # Of the finest grid, whose files are the largest: a block is one file of each store.
+            finest = int(np.argmin([r.factor for r in reader.resolutions]))
+            bytes_each = scalings[reader.resolutions[finest].name].written.itemsize
+            times_per_file = writing.times_per_file(len(reader.time), int(reader.ends[finest][-1]) * bytes_each)
+        job = cls(source.config, work, times_per_file, len(reader.time), scalings)
+        work.begin({"times_per_file": times_per_file, "scalings": {k: v.to_json() for k, v in scalings.items()}})
+        return job, reader
+
+    @classmethod
+    def resume(cls, source: OpenSource, work: WorkFolder) -> "tuple[PreparationJob, BlockReader] | None":
+        """The one whose work folder was left, if any was."""
+        begun = work.begun()
+        if begun is None:
+            return None
+        reader = source.reader(work)
+        scalings = {grid: Scaling.from_json(tree) for grid, tree in begun["scalings"].items()}
+        return cls(source.config, work, begun["times_per_file"], len(reader.time), scalings), reader
+
+    @property
+    def blocks(self) -> range:
+        """The numbers of all blocks."""
+        return range(-(-self.n_times // self.times_per_file))
+
+    def times(self, block: int) -> range:
+        """The times of a block."""
+        start = block * self.times_per_file
+        return range(start, min(start + self.times_per_file, self.n_times))
+
+    def shards(self, grid: str, n_cells: int) -> Shards:
+        """The files of a store."""
+        folder, dtype = store_path(self.work.stores, grid) / "rows", self.scalings[grid].written
+        return Shards(folder, self.n_times, n_cells, self.times_per_file, dtype)
+
+    def fill(self, reader: BlockReader, resources: Resources) -> None:
+        """Do the blocks that are not done."""
+        at_once = len(self.times(0))
+        held = reader.bytes_of(at_once)
+        if self.config.storage != "float32":
+            held += _ENCODING_BYTES * at_once * max(int(ends[-1]) for ends in reader.ends)
+        opened = Opened(partial(_open_reader, self.config, self.work), reader)
+        what = f"one block of {at_once} times, a file of the store"
+        with open_pool(resources, opened, held, what) as pool:
+            todo = self._todo(pool)
+            n_done = self.n_times - sum(len(self.times(block)) for block in todo)
+            if n_done:
+                print(f"resuming after {n_done} of {self.n_times} times", flush=True)
+            with tqdm(total=self.n_times, initial=n_done, unit="time", desc="prepare", disable=None) as bar:
+                for n in pool.map(self.prepare_block, todo):
+                    bar.update(n)
+
+    def _todo(self, pool: Pool[BlockReader]) -> list[int]:
+        """The blocks without a record, and those whose files are not as they were written."""
+        recorded = [block for block in self.blocks if self.work.record(block) is not None]
+        todo = set(self.blocks) - set(recorded)
+        for block, files in zip(recorded, pool.map(self.damaged_files, recorded), strict=True):
+            for file in files:
+                put_aside(file)
+                todo.add(block)
+        return sorted(todo)
+
+    def damaged_files(self, reader: BlockReader, block: int) -> list[Path]:
+        """The files of a block that are not as they were written."""
+        found, times = [], self.times(block)
+        for resolution, ends in zip(reader.resolutions, reader.ends, strict=True):
+            shards = self.shards(resolution.name, int(ends[-1]))
+            try:
+                shards.read(times.start, times.stop)
+            except Damaged:
+                found.append(shards.file(block))
+        return found
+
+    def prepare_block(self, reader: BlockReader, block: int) -> int:
+        """Write a block into all stores, record it, and return its number of times."""
+        record, times = {}, self.times(block)
+        read = reader.read(times.start, times.stop)
+        for resolution, counts, rows in zip(reader.resolutions, reader.cells_per_channel, read, strict=True):
+            shards, scaling = self.shards(resolution.name, rows.shape[1]), self.scalings[resolution.name]
+            error = writing.write_rows(shards, scaling, counts, block, rows)
+            hashes = [hashlib.sha256(row).hexdigest() for row in rows]
+            record[resolution.name] = {"rows": hashes, "squared_error": error.tolist()}
+        self.work.write_record(block, record)
+        return len(times)
+
+    def finish(self, reader: BlockReader, folder: Path) -> None:
+        """Describe and seal all stores, and put their folder into its place."""
+        records = [record for block in self.blocks if (record := self.work.record(block)) is not None]
+        if len(records) < len(self.blocks):
+            raise UserError(f"{self.work.path}: something removed files of it while they were needed; run it again")
+        for resolution in reader.resolutions:
+            self._finish_store(reader, resolution, [record[resolution.name] for record in records])
+        write_period_digests(self.work.stores, self.config.periods, self.config.grids)
+        move_folder(self.work.stores, folder)
+
+    def _finish_store(self, reader: BlockReader, resolution: Resolution, parts: list[dict[str, Any]]) -> None:
+        scaling, mask = self.scalings[resolution.name], _mask(self.config, resolution)
+        error = np.sqrt(np.sum([part["squared_error"] for part in parts], axis=0) / self.n_times)
+        hashes = b"".join(bytes.fromhex(row) for part in parts for row in part["rows"])
+        writing.finish_store(
+            self.shards(resolution.name, int(mask.sum())),
+            scaling,
+            {"prognostic": self.config.prognostic_channels, "forcing": self.config.forcing_channels},
+            mask,
+            reader.dataset["time"],
             resolution.grid,
-            scalings[resolution.name],
-            times_per_file,
+            np.frombuffer(hashes, np.uint8).reshape(self.n_times, -1),
+            error,
         )
-    assert times_per_file is not None
-    write_text(begun, json.dumps({"times_per_file": times_per_file, "n_times": n_times}))
-    return _Job(config, work, times_per_file, n_times)
+        if self.config.storage != "float32":
+            worst = int(error.argmax())
+            print(
+                f"{resolution.name}: stored as {self.config.storage}, off by {error[worst]:.1e} standard deviations at most "
+                f"({reader.channels[worst].name})",
+                flush=True,
+            )
 
 
-def _scalings(config: DataConfig, work: Path, wanted: Sequence[Resolution]) -> dict[str, Scaling]:
-    """How values are stored, by resolution; in normalised units, from some times spread over the training period."""
-    counts = {r.name: _mask(config, r).sum((1, 2)) for r in wanted}
-    samples = {name: np.empty((0, 0), "f4") for name in counts}
+def _open_reader(config: DataConfig, work: WorkFolder) -> BlockReader:
+    return OpenSource.of(config).reader(work)
+
+
+def _scalings(config: DataConfig, reader: BlockReader) -> dict[str, Scaling]:
+    """How values are stored, by grid; in normalised units, from some times spread over the training period."""
+    samples = [np.empty((0, 0), "f4") for _ in reader.resolutions]
     if config.storage != "float32":
-        reader, train = _open_reader(config, work), config.periods.train
+        train = config.periods.train
         inside = np.flatnonzero(calendar.within(reader.time, train.start, train.end))
         times = np.unique(np.linspace(inside[0], inside[-1], _SAMPLED_TIMES).astype(int))
         read = [reader.read(int(time), int(time) + 1) for time in times]
-        samples = {
-            r.name: np.concatenate(rows) for r, rows in zip(reader.resolutions, zip(*read, strict=True), strict=True)
-        }
-    return {name: Scaling.of(config.storage, samples[name], counts[name]) for name in counts}
-
-
-@lru_cache(maxsize=1)
-def _open_selected(config: DataConfig, work: Path) -> tuple[xr.Dataset, xr.Dataset]:
-    """The whole source, and what is selected of it: looked at once, however often it is needed.
-
-    The work folder's name tells one content of a source from another: a cluster's worker outlives preparations.
-    """
-    whole = open_source(config.source, keep_stacked=True)
-    return whole, select_from(whole, config)
-
-
-def _require_whole(config: DataConfig, whole: xr.Dataset) -> None:
-    """Refuse a source that has lost chunks of what is read."""
-    made, time = {c.name for c in derived(config, whole)}, whole["time"].values
-    chosen = config.prognostic_channels + config.forcing_channels
-    fields = [str(c.field.anomaly_of) if c.name in made else c.field.name for c in chosen]
-    everything = bool(made) and config.anomaly_period == "all"
-    span = slice(0, len(time)) if everything else span_of_periods(time, config)
-    require_whole(locate(config.source), whole, fields, config.levels, span)
-
-
-def _discard(work: Path) -> None:
-    """Remove a work folder; whatever is left of it, should this be interrupted, is no work to go on with."""
-    (work / "begun.json").unlink(missing_ok=True)
-    shutil.rmtree(work, ignore_errors=True)  # a cluster's workers may still write to it
-
-
-def _clear(scratch: Path) -> None:
-    """Remove what other preparations left that nobody went on with for long: it may be as large as a store."""
-    for work in scratch.glob("prepare-*"):
-        if time.time() - max(path.stat().st_mtime for path in (work, *work.iterdir())) > _ABANDONED_SECONDS:
-            _discard(work)
-
-
-@lru_cache(maxsize=1)
-def _open_reader(config: DataConfig, work: Path) -> BlockReader:
-    """One for all blocks that a process works on."""
-    whole, dataset = _open_selected(config, work)
-    source, *wanted = resolutions(dataset, config)
-    means = {c.name: kept_seasonal_mean(whole, c, config, work / f"{c.name}.npy") for c in derived(config, dataset)}
-    channels = config.prognostic_channels + config.forcing_channels
-    where = f"data.source: {config.source}"
-    return BlockReader(dataset, channels, source, wanted, season_of(dataset), means, where)
-
-
-def _fill(job: _Job, resources: Resources) -> None:
-    """Do the blocks that are not done."""
-    reader = _open_reader(job.config, job.work)
-    todo = [block for block in job.blocks if not _is_complete(job, block)]
-    n_done = job.n_times - sum(len(job.times(block)) for block in todo)
-    if n_done:
-        print(f"continuing behind {n_done} of {job.n_times} times", flush=True)
-    at_once = len(job.times(0))
-    held = reader.bytes_of(at_once)
-    if job.config.storage != "float32":
-        held += _ENCODING_BYTES * at_once * max(int(ends[-1]) for ends in reader.ends)
-    what = f"one block of {at_once} times, a file of the store"
-    with (
-        open_pool(resources, held, what) as pool,
-        tqdm(total=job.n_times, initial=n_done, unit="time", desc="prepare", disable=None) as bar,
-    ):
-        for n in pool.map(partial(_prepare_block, job), todo):
-            bar.update(n)
-
-
-def _prepare_block(job: _Job, block: int) -> int:
-    """Write a block into all stores, record it, and return its number of times."""
-    reader, times = _open_reader(job.config, job.work), job.times(block)
-    record = {}
-    for resolution, rows in zip(reader.resolutions, reader.read(times.start, times.stop), strict=True):
-        written = write_rows(store_path(job.stores, resolution.name), times.start, rows)
-        record[resolution.name] = {
-            "file": written.file.relative_to(job.stores).as_posix(),
-            "bytes": written.file.stat().st_size,
-            "rows": [hashlib.sha256(row).hexdigest() for row in rows],
-            "squared_error": written.squared_error.tolist(),
-        }
-    write_text(job.record(block), json.dumps(record))
-    return len(times)
-
-
-def _is_complete(job: _Job, block: int) -> bool:
-    """Whether a block was recorded and its files are what was recorded."""
-    if not job.record(block).is_file():
-        return False
-    files = [(job.stores / part["file"], part["bytes"]) for part in json.loads(job.record(block).read_text()).values()]
-    return all(path.is_file() and path.stat().st_size == size for path, size in files)
-
-
-def _finish(job: _Job, folder: Path) -> None:
-    """Seal all stores and put their folder into its place."""
-    reader = _open_reader(job.config, job.work)
-    records = [json.loads(job.record(block).read_text()) for block in job.blocks]
-    for resolution in reader.resolutions:
-        path, parts = store_path(job.stores, resolution.name), [r[resolution.name] for r in records]
-        if job.config.storage != "float32":
-            error = sum(np.array(part["squared_error"]) for part in parts)
-            print(state_error(path, job.config.storage, np.sqrt(error / job.n_times)), flush=True)
-        rows = b"".join(bytes.fromhex(row) for part in parts for row in part["rows"])
-        seal_store(path, np.frombuffer(rows, np.uint8).reshape(job.n_times, -1))
-    write_period_digests(job.stores, job.config.periods, job.config.grids)
-    move(job.stores, folder)
+        samples = [np.concatenate(rows) for rows in zip(*read, strict=True)]
+    parts = zip(reader.resolutions, samples, reader.cells_per_channel, strict=True)
+    return {r.name: Scaling.of(config.storage, sample, counts) for r, sample, counts in parts}
 
 
 def _mask(config: DataConfig, resolution: Resolution) -> np.ndarray:

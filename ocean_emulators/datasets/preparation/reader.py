@@ -30,25 +30,26 @@ class BlockReader:
         channels: Sequence[Channel],
         source: Resolution,
         resolutions: Sequence[Resolution],
-        season: np.ndarray,
-        seasonal_means: Mapping[str, np.ndarray],
+        bins: np.ndarray,
+        annual_cycles: Mapping[str, np.ndarray],
         where: str = "data.source",
     ) -> None:
         """`source` is the dataset's own resolution, `resolutions` are those wanted.
 
-        `season` [time] is the bin of the year of each time, `seasonal_means` {channel: [season, lat, lon]} what the channels
-        that are anomalies are taken from; `where` begins messages.
+        `bins` [time] is the day-of-year bin of each time, `annual_cycles` {channel: [bin, lat, lon]} what the channels that
+        are anomalies depart from; `where` begins messages.
         """
         self.dataset, self.channels, self.source = dataset, tuple(channels), source
         self.resolutions = tuple(resolutions)
-        self.season, self.seasonal_means, self.where = season, seasonal_means, where
+        self.bins, self.annual_cycles, self.where = bins, annual_cycles, where
         self.time = dataset["time"].values
         levels = {c.mask_level for c in self.channels}
         self.wet_area = {k: source.grid.wet_area(k) * source.wet[k] for k in levels}
         self.own_cells, *self.cells = (
             {k: np.flatnonzero(r.wet[k]) for k in levels} for r in (source, *self.resolutions)
         )
-        self.ends = [np.cumsum([len(cells[c.mask_level]) for c in self.channels]) for cells in self.cells]
+        self.cells_per_channel = [np.array([len(cells[c.mask_level]) for c in self.channels]) for cells in self.cells]
+        self.ends = [np.cumsum(counts) for counts in self.cells_per_channel]
         self.variables: dict[str, list[int]] = {}
         for index, channel in enumerate(self.channels):
             self.variables.setdefault(self._variable_of(channel), []).append(index)
@@ -76,7 +77,7 @@ class BlockReader:
 
     def _variable_of(self, channel: Channel) -> str:
         """What to read for a channel. A variable that holds all levels may hold them in one chunk: it is read for all."""
-        if channel.name in self.seasonal_means:
+        if channel.name in self.annual_cycles:
             return str(channel.field.anomaly_of)
         name = channel.field.name
         return name if name in self.dataset and "lev" in self.dataset[name].dims else channel.name
@@ -108,8 +109,8 @@ class BlockReader:
         channel = self.channels[index]
         if values.ndim == 4:
             values = values[:, channel.mask_level - self.channels[members[0]].mask_level]
-        if channel.name in self.seasonal_means:
-            values = values - self.seasonal_means[channel.name][self.season[start : start + len(values)]]
+        if channel.name in self.annual_cycles:
+            values = values - self.annual_cycles[channel.name][self.bins[start : start + len(values)]]
         return values
 
     def _pack(self, index: int, field: np.ndarray, start: int, rows: list[np.ndarray]) -> None:

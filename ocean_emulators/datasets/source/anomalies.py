@@ -1,7 +1,4 @@
-"""Anomalies that a source does not hold: departures of a field from its mean season."""
-
-import os
-from pathlib import Path
+"""Anomalies that a source does not hold: departures of a field from its mean annual cycle."""
 
 import numpy as np
 import xarray as xr
@@ -23,19 +20,20 @@ def derived(config: DataConfig, dataset: xr.Dataset) -> tuple[Channel, ...]:
     )
 
 
-def season_of(dataset: xr.Dataset) -> np.ndarray:
-    """The bin of the year that each time falls into, [time]."""
+def bins_of(dataset: xr.Dataset) -> np.ndarray:
+    """The day-of-year bin that each time falls into, [time]."""
     time = dataset["time"].values
     return calendar.season_bins(time, calendar.step_days(time))[0]
 
 
-def reference_seasons(time: np.ndarray, channel: Channel, config: DataConfig) -> tuple[np.ndarray, np.ndarray, int]:
-    """Which times of the source [time] the mean season is made of, `data.anomaly_period`: their numbers, bins, all bins.
+def reference_bins(time: np.ndarray, channel: Channel, config: DataConfig) -> tuple[np.ndarray, np.ndarray, int]:
+    """Which times of the source [time] the annual cycle is the mean of, `data.anomaly_period`: their numbers, their
+    day-of-year bins, and the number of all bins.
 
     Raises
     ------
     UserError
-        If they leave out a bin of the year that some time of the source falls into.
+        If they leave out a bin that some time of the source falls into.
     """
     train = config.periods.train
     inside = calendar.within(time, train.start, train.end) | (config.anomaly_period == "all")
@@ -45,22 +43,22 @@ def reference_seasons(time: np.ndarray, channel: Channel, config: DataConfig) ->
     empty = len(set(calendar.season_bins(time, step)[0]) - set(bins))
     if empty:
         raise UserError(
-            f"data.anomaly_period: {channel.name} is the departure of {channel.field.anomaly_of} from its mean season, but "
-            f"the training period, {train.start} to {train.end}, has no data in {empty} of {n_bins} seasons; "
-            "let it last a year, or take `all`"
+            f"data.anomaly_period: {channel.name} is the departure of {channel.field.anomaly_of} from its mean annual "
+            f"cycle, but the training period, {train.start} to {train.end}, has no data in {empty} of {n_bins} "
+            "day-of-year bins; let it last a year, or take `all`"
         )
     return reference, bins, n_bins
 
 
-def seasonal_mean(dataset: xr.Dataset, channel: Channel, config: DataConfig) -> np.ndarray:
-    """Mean over the years in each bin of the year, [season, lat, lon], float32; `dataset` has all times of the source.
+def mean_annual_cycle(dataset: xr.Dataset, channel: Channel, config: DataConfig) -> np.ndarray:
+    """Mean over the years in each day-of-year bin, [bin, lat, lon], float32; `dataset` has all times of the source.
 
     Raises
     ------
     UserError
-        As `reference_seasons`, and where values can't be read.
+        As `reference_bins`, and where values can't be read.
     """
-    reference, bins, n_bins = reference_seasons(dataset["time"].values, channel, config)
+    reference, bins, n_bins = reference_bins(dataset["time"].values, channel, config)
     name = str(channel.field.anomaly_of)
     base = dataset[[name]].transpose("time", "lat", "lon")
     total = np.zeros((n_bins, dataset.sizes["lat"], dataset.sizes["lon"]))
@@ -68,26 +66,13 @@ def seasonal_mean(dataset: xr.Dataset, channel: Channel, config: DataConfig) -> 
     for first in range(0, len(reference), at_once):
         times = slice(reference[first], reference[first] + min(at_once, len(reference) - first))
         block = read_block(base.isel(time=times), [name], f"data.source: {config.source}")[name].values
-        for season, state in zip(bins[first : first + at_once], block, strict=True):
-            total[season] += state
+        for number, state in zip(bins[first : first + at_once], block, strict=True):
+            total[number] += state
     total /= np.maximum(np.bincount(bins, minlength=n_bins), 1)[:, None, None]
     return total.astype("f4")
 
 
-def seasonal_mean_bytes(dataset: xr.Dataset) -> int:
-    """The memory that `seasonal_mean` takes."""
-    n_bins = int(season_of(dataset).max()) + 1
+def mean_annual_cycle_bytes(dataset: xr.Dataset) -> int:
+    """The memory that `mean_annual_cycle` takes."""
+    n_bins = int(bins_of(dataset).max()) + 1
     return n_bins * dataset.sizes["lat"] * dataset.sizes["lon"] * (8 + 4) + 2 * _BYTES_AT_ONCE
-
-
-def kept_seasonal_mean(dataset: xr.Dataset, channel: Channel, config: DataConfig, path: Path) -> np.ndarray:
-    """`seasonal_mean`, taken once and kept in a file, of which only what is needed is read."""
-    if not path.is_file():
-        building = path.with_name(path.name + ".partial")
-        with building.open("wb") as file:
-            np.save(file, seasonal_mean(dataset, channel, config))
-            file.flush()
-            os.fsync(file.fileno())
-        building.replace(path)
-    mean: np.ndarray = np.load(path, mmap_mode="r")
-    return mean

@@ -22,8 +22,8 @@ def require_whole(
 ) -> None:
     """Refuse a store that lacks chunks of some fields, by name, on some levels at some of the times `span`.
 
-    Lost is a chunk that its neighbours in time are not without, and one in whose place there is ocean: `dataset` is the
-    store in canonical form, with its masks. Stores that can't be listed (HTTP) pass.
+    A chunk is lost if it is not there although the same place has one at another time, or has ocean. `dataset` is the store
+    in canonical form, with its masks. Stores that can't be listed (HTTP) pass.
 
     Raises
     ------

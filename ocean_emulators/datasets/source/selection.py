@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.source.anomalies import derived, reference_seasons
+from ocean_emulators.datasets.config import DataConfig, Period
+from ocean_emulators.datasets.source.anomalies import derived, reference_bins
 from ocean_emulators.datasets.source.layouts import open_source
 from ocean_emulators.datasets.source.validation import validate_metadata, validate_state, validate_steps
 from ocean_emulators.errors import UserError
@@ -29,14 +29,14 @@ def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
     validate_steps(dataset["time"].values, span, config)
     validate_state(dataset.isel(time=span.start), config)
     for channel in derived(config, dataset):
-        reference_seasons(dataset["time"].values, channel, config)
+        reference_bins(dataset["time"].values, channel, config)
     return dataset.isel(time=span)
 
 
 def span_of_periods(time: np.ndarray, config: DataConfig) -> slice:
     """The times from the first of any period to the last of any."""
-    calendar.require_days(time, config.periods.days)
-    for name, period in config.periods.named.items():
+    for name in type(config.periods).model_fields:
+        period: Period = getattr(config.periods, name)
         if not calendar.within(time, period.start, period.end).any():
             raise UserError(
                 f"data.periods.{name}: {period.start} to {period.end} holds none of the times of {config.source}, "

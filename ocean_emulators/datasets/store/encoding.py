@@ -1,7 +1,7 @@
 """How values of a packed store are written: as they are, or in normalised units at half the size."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,6 +37,15 @@ class Scaling:
                 values = sample[:, end - count : end].astype("f8")
                 offset[c], scale[c] = values.mean(), values.std() or 1.0
         return cls(storage, offset.astype("f4"), scale.astype("f4"))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, from which `from_json` makes the same."""
+        return {"storage": self.storage, "offset": self.offset.tolist(), "scale": self.scale.tolist()}
+
+    @classmethod
+    def from_json(cls, tree: dict[str, Any]) -> "Scaling":
+        """What `to_json` gave."""
+        return cls(tree["storage"], np.array(tree["offset"], "f4"), np.array(tree["scale"], "f4"))
 
     @property
     def written(self) -> np.dtype:

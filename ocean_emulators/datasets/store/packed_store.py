@@ -6,36 +6,28 @@ channels, each channel's wet cells in row-major order of (lat, lon). Values are 
 (value - offset) / scale of their channel as float16 or bfloat16 (bit patterns). Beside the rows stand
 `mask [channel, lat, lon]`, the grid, and the times in the model's calendar.
 
-Nothing damaged is read: each row has a checksum (`shards.py`), and `manifest.json` names every file of the store with its
-size, the small ones with their hash, the whole with a hash of its own.
+Nothing damaged is read: each row has a checksum (`shards.py`), and the store is sealed (`sealing.py`). It is written by
+`writing.py`.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-import zarr
 from torch import Tensor
-from zarr.codecs import Crc32cCodec
 
 from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import Period
-from ocean_emulators.datasets.store.encoding import Scaling, Storage
-from ocean_emulators.datasets.store.shards import Shards, damaged
+from ocean_emulators.datasets.store.encoding import Scaling
+from ocean_emulators.datasets.store.shards import Shards
 from ocean_emulators.errors import UserError
-from ocean_emulators.files import fsync
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
 from ocean_emulators.ocean.grid import Grid
-
-_MANIFEST = "manifest.json"
-_MAX_FILES = 200
-_MIN_FILE_BYTES, _MAX_FILE_BYTES = 64 * 2**20, 2**30
+from ocean_emulators.sealing import require_sealed
 
 
 @dataclass(frozen=True)
@@ -146,9 +138,7 @@ def open_store(path: Path | str) -> PackedStore:
         If there is none at `path`, or one of its files is not as it was written.
     """
     path = Path(path)
-    if not (path / "zarr.json").is_file():
-        raise UserError(f"{path}: no prepared store here; `dvc repro prepare` makes it")
-    manifest = _check_manifest(path)
+    about = require_sealed(path, "prepare")
     times = xr.coders.CFDatetimeCoder(use_cftime=True)
     described = xr.open_zarr(path, chunks=None, decode_times=times, drop_variables="rows").load()
     prognostic, forcing = (tuple(map(channel, described.attrs[role])) for role in ("prognostic", "forcing"))
@@ -157,7 +147,7 @@ def open_store(path: Path | str) -> PackedStore:
     n_times, n_cells = described.sizes["time"], int(mask.sum())
     return PackedStore(
         path=path,
-        shards=Shards(path / "rows", n_times, n_cells, manifest["times_per_file"], scaling.written),
+        shards=Shards(path / "rows", n_times, n_cells, about["times_per_file"], scaling.written),
         scaling=scaling,
         prognostic=prognostic,
         forcing=forcing,
@@ -166,137 +156,3 @@ def open_store(path: Path | str) -> PackedStore:
         time=described["time"].values,
         row_hashes=described["row_sha256"].values,
     )
-
-
-def create_store(
-    path: Path,
-    prognostic: tuple[Channel, ...],
-    forcing: tuple[Channel, ...],
-    mask: xr.DataArray,
-    time: xr.DataArray,
-    grid: Grid,
-    scaling: Scaling,
-    in_file: int | None = None,
-) -> int:
-    """Make an empty store, to be filled file by file and then sealed; returns how many times a file holds.
-
-    That is what makes files of a good size, if `in_file` does not say.
-    """
-    _encoding.cache_clear()  # there may have been another store in this place
-    described = grid.to_dataset().assign(
-        mask=(("channel", "lat", "lon"), mask.values),
-        offset=("channel", scaling.offset),
-        scale=("channel", scaling.scale),
-    )
-    described = described.assign_coords(time=time)
-    described.attrs = {
-        "title": "Wet cells of an ocean model's output, packed for training",
-        "Conventions": "CF-1.10",
-        "prognostic": [c.name for c in prognostic],
-        "forcing": [c.name for c in forcing],
-        "storage": scaling.storage,
-    }
-    described["time"].encoding = {"units": "days since 1900-01-01", "dtype": "float64"}
-    described.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
-    n_times, n_cells = len(time), int(mask.sum())
-    in_file = in_file or times_per_file(n_times, n_cells * scaling.written.itemsize)
-    zarr.open_group(path, mode="a").create_array(
-        "rows",
-        shape=(n_times, n_cells),
-        chunks=(1, n_cells),
-        shards=(in_file, n_cells),
-        dtype=scaling.written.name,
-        compressors=Crc32cCodec(),
-        # No row is ever equal to it: rows that are, Zarr leaves out.
-        fill_value=-1 if scaling.storage == "bfloat16" else "NaN",
-        dimension_names=("time", "cell"),
-    )
-    return in_file
-
-
-class Written(NamedTuple):
-    """What became of rows that were written."""
-
-    file: Path
-    squared_error: np.ndarray
-    """[channel], of storing: sums over times of means over cells, in units of the channel's scale"""
-
-
-def write_rows(path: Path, start: int, rows: np.ndarray) -> Written:
-    """Write one file's rows [time, cell], physical units, into an unsealed store, and have them on the disk."""
-    scaling, counts, shards = _encoding(path)
-    encoded = scaling.encode(rows, counts)
-    file = shards.write(start // shards.times_per_file, encoded)
-    fsync(file.parent)
-    error = np.zeros(len(counts))
-    if scaling.storage != "float32":
-        off = (scaling.decode(scaling.as_stored(encoded), counts) - rows).astype("f8") / np.repeat(
-            scaling.scale, counts
-        )
-        error = np.add.reduceat((off**2).sum(0), np.cumsum(counts) - counts) / counts
-    return Written(file, error)
-
-
-@lru_cache(maxsize=16)
-def _encoding(path: Path) -> tuple[Scaling, np.ndarray, Shards]:
-    """How an unsealed store is written: its values, the number of cells of each channel, its files."""
-    group: Any = zarr.open_group(path, mode="r")
-    scaling = Scaling(group.attrs["storage"], group["offset"][:], group["scale"][:])
-    rows = group["rows"]
-    n_times, n_cells = rows.shape
-    shards = Shards(path / "rows", n_times, n_cells, rows.shards[0], rows.dtype)
-    return scaling, group["mask"][:].sum((1, 2)), shards
-
-
-def state_error(path: Path, storage: Storage, error: np.ndarray) -> str:
-    """Keep the root mean square error of storing, [channel] in standard deviations, in an unsealed store; and say it."""
-    group = zarr.open_group(path, mode="a")
-    names = [*group.attrs["prognostic"], *group.attrs["forcing"]]  # type: ignore[misc]
-    group.attrs["storage_error"] = dict(zip(names, error.tolist(), strict=True))
-    worst = int(error.argmax())
-    return f"{path.name}: stored as {storage}, off by {error[worst]:.1e} standard deviations at most ({names[worst]})"
-
-
-def seal_store(path: Path, row_hashes: np.ndarray) -> None:
-    """Keep the hash of each row [time, 32], consolidate the metadata, write the manifest: the store is complete."""
-    zarr.open_group(path, mode="a").create_array(
-        "row_sha256", data=row_hashes, dimension_names=("time", "byte"), overwrite=True
-    )
-    zarr.consolidate_metadata(str(path))
-    times_per_file = zarr.open_array(path / "rows", mode="r").shards[0]  # type: ignore[index]
-    manifest = {"times_per_file": times_per_file, "files": _list_files(path)}
-    (path / _MANIFEST).write_text(json.dumps({"sha256": digest(manifest), **manifest}, indent=1) + "\n")
-
-
-def _list_files(path: Path) -> dict[str, Any]:
-    """Size of every file, and the hash of those that have no checksums inside."""
-    files = {}
-    for file in sorted(p for p in path.rglob("*") if p.is_file() and p.name != _MANIFEST):
-        name = file.relative_to(path).as_posix()
-        checked = name.startswith("rows/c/")
-        files[name] = [file.stat().st_size, None if checked else hashlib.sha256(file.read_bytes()).hexdigest()]
-    return files
-
-
-def _check_manifest(path: Path) -> dict[str, Any]:
-    file = path / _MANIFEST
-    if not file.is_file():
-        raise UserError(f"{path}: not a whole store: {_MANIFEST} is missing; `dvc repro prepare` makes it anew")
-    try:
-        manifest: dict[str, Any] = json.loads(file.read_text())
-        sealed = manifest.pop("sha256")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise damaged(file, "can't be read") from error
-    if sealed != digest(manifest):
-        raise damaged(file, "it contradicts its own hash")
-    found = _list_files(path)
-    for name, expected in manifest["files"].items():
-        if found.get(name) != expected:
-            raise damaged(path / name, "gone" if name not in found else "not what was written")
-    return manifest
-
-
-def times_per_file(n_times: int, row_bytes: int) -> int:
-    """Few files, because DVC looks at each; but none that a preparation could hardly hold in memory."""
-    least, most = (max(1, size // row_bytes) for size in (_MIN_FILE_BYTES, _MAX_FILE_BYTES))
-    return min(n_times, most, max(least, -(-n_times // _MAX_FILES)))

@@ -4,6 +4,7 @@ What reads one period alone depends on its file, and not on the stores: these ch
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,16 +15,18 @@ from ocean_emulators.files import write_text
 
 PERIODS = tuple(Periods.model_fields)
 """Names of the periods."""
+_FOLDER = "periods"
 
 
 def period_path(folder: Path, period: str) -> Path:
     """Where the digests of a period stand in the folder of the prepared data."""
-    return folder / "periods" / f"{period}.json"
+    return folder / _FOLDER / f"{period}.json"
 
 
 def write_period_digests(folder: Path, periods: Periods, grids: Sequence[str]) -> None:
     """Write the digest of each period on each grid: of its rows and of what they mean, and of nothing else."""
     stores = {grid: open_store(store_path(folder, grid)) for grid in grids}
+    shutil.rmtree(folder / _FOLDER, ignore_errors=True)  # what an earlier attempt left
     for name in PERIODS:
         digests = {grid: store.digest(store.indices(getattr(periods, name), name)) for grid, store in stores.items()}
         write_text(period_path(folder, name), json.dumps(digests, indent=1) + "\n")

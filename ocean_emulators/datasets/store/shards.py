@@ -1,12 +1,10 @@
-"""Writes the rows of a sharded Zarr array, reads them as memory maps, and checks them.
+"""Reads the rows of a sharded Zarr array as memory maps, and checks them.
 
-Zarr's own ways cost several copies, in reading and in writing. Training reads rows all the time and preparation writes
-terabytes, so these ways have to be fast. They know one layout alone, which Zarr reads as well: a file (shard) holds the encoded
-rows of consecutive times, an index of (offset, bytes) pairs, and the index's checksum. An encoded row is its values, little
-endian, and their CRC-32C.
+Zarr's own way costs several copies, and training reads rows all the time. This way knows one layout alone, which Zarr reads
+as well: a file (shard) holds the encoded rows of consecutive times (or bins of the year), an index of (offset, bytes) pairs,
+and the index's checksum. An encoded row is its values, little endian, and their CRC-32C.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +12,11 @@ import google_crc32c
 import numpy as np
 
 from ocean_emulators.errors import UserError
+from ocean_emulators.files import explain
+from ocean_emulators.sealing import Damaged, damaged
 
-_CHECKSUM = 4  # bytes of a CRC-32C
+CHECKSUM = 4  # bytes of a CRC-32C
 _PAIR = 16  # bytes of an (offset, bytes) pair of the index
-_ABSENT = 2**64 - 1  # in the index: no such row
 
 
 @dataclass(frozen=True)
@@ -30,34 +29,27 @@ class Shards:
     n_cells: int
     times_per_file: int
     dtype: np.dtype
+    stage: str = "prepare"
+    """the stage that makes them, for messages"""
+
+    @property
+    def n_files(self) -> int:
+        """Number of files."""
+        return -(-self.n_times // self.times_per_file)
 
     @property
     def row_bytes(self) -> int:
         """Length of an encoded row, its checksum included."""
-        return self.n_cells * self.dtype.itemsize + _CHECKSUM
+        return self.n_cells * self.dtype.itemsize + CHECKSUM
 
     def file(self, number: int) -> Path:
         """Where Zarr keeps a shard."""
         return self.folder / "c" / str(number) / "0"
 
-    def write(self, number: int, rows: np.ndarray) -> Path:
-        """Write a file with its rows [time, cell], all of them, have it on the disk, and return where it is."""
+    def times(self, number: int) -> range:
+        """The times of a file."""
         first = number * self.times_per_file
-        assert rows.shape == (min(self.times_per_file, self.n_times - first), self.n_cells), rows.shape
-        assert rows.dtype == self.dtype, rows.dtype
-        index = np.full((self.times_per_file, 2), _ABSENT, "<u8")
-        index[: len(rows), 0] = self.row_bytes * np.arange(len(rows))
-        index[: len(rows), 1] = self.row_bytes
-        path = self.file(number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            for part in (*rows, index):
-                part = np.ascontiguousarray(part)
-                file.write(part.data)
-                file.write(_checksum(part))
-            file.flush()
-            os.fsync(file.fileno())
-        return path
+        return range(first, min(first + self.times_per_file, self.n_times))
 
     def read(self, start: int, stop: int) -> list[np.ndarray]:
         """Values of times `start` to `stop - 1` without a copy: an array [time, cell] for each file that they lie in.
@@ -76,51 +68,55 @@ class Shards:
             parts.append(self._read_file(number, inside))
         return parts
 
+    def __getitem__(self, key: tuple[int, slice]) -> np.ndarray:
+        """Some cells of one row, as of an array that is held: `shards[5, :100]`. The whole row is checked."""
+        row, cells = key
+        return self.read(row, row + 1)[0][0, cells]
+
     def _read_file(self, number: int, inside: slice) -> np.ndarray:
         path = self.file(number)
         try:
             # Copy on write: torch wants arrays that it could write to.
             content = np.memmap(path, np.uint8, mode="c")
-        except (OSError, ValueError) as error:
-            raise damaged(path, str(error)) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._damaged(path, "it is gone") from error
+        except OSError as error:
+            raise UserError(explain(error, path, otherwise="mend that")) from error
+        except ValueError as error:
+            raise self._damaged(path, "it is empty") from error
         offset = self._offset(content, path, inside)
         rows: np.ndarray = np.ndarray(
             (inside.stop - inside.start, self.row_bytes), np.uint8, content, offset, (self.row_bytes, 1)
         )
         for position, row in enumerate(rows, start=inside.start):
-            if _checksum(row[:-_CHECKSUM]) != row[-_CHECKSUM:].tobytes():
-                time = number * self.times_per_file + position
-                raise damaged(path, f"the checksum of time number {time} is wrong")
+            if checksum(row[:-CHECKSUM]) != row[-CHECKSUM:].tobytes():
+                row_number = number * self.times_per_file + position
+                raise self._damaged(path, f"the checksum of row {row_number} is wrong")
         shape, strides = (len(rows), self.n_cells), (self.row_bytes, self.dtype.itemsize)
         return np.ndarray(shape, self.dtype, content, offset, strides)
 
     def _offset(self, content: np.ndarray, path: Path, inside: slice) -> int:
         """Where the rows asked for begin; they must follow each other, as they were written."""
         index_bytes = _PAIR * self.times_per_file
-        if len(content) < index_bytes + _CHECKSUM:
-            raise damaged(path, f"it has {len(content)} bytes, fewer than its index")
-        index = np.array(content[-index_bytes - _CHECKSUM : -_CHECKSUM])
-        if _checksum(index) != content[-_CHECKSUM:].tobytes():
-            raise damaged(path, "the checksum of its index is wrong")
+        if len(content) < index_bytes + CHECKSUM:
+            raise self._damaged(path, f"it has {len(content)} bytes, fewer than its index")
+        index = np.array(content[-index_bytes - CHECKSUM : -CHECKSUM])
+        if checksum(index) != content[-CHECKSUM:].tobytes():
+            raise self._damaged(path, "the checksum of its index is wrong")
         pairs = index.view("<u8").reshape(-1, 2)[inside]
         expected = pairs[0, 0] + self.row_bytes * np.arange(len(pairs), dtype="u8")
         if not ((pairs[:, 1] == self.row_bytes).all() and (pairs[:, 0] == expected).all()):
-            raise damaged(path, "its index does not describe rows that follow each other")
-        if int(pairs[-1].sum()) > len(content) - index_bytes - _CHECKSUM:
-            raise damaged(path, "it is cut short")
+            raise self._damaged(path, "its index does not describe rows that follow each other")
+        if int(pairs[-1].sum()) > len(content) - index_bytes - CHECKSUM:
+            raise self._damaged(path, "it is cut short")
         return int(pairs[0, 0])
 
+    def _damaged(self, path: Path, what: str) -> Damaged:
+        return damaged(path, what, self.stage)
 
-def _checksum(values: np.ndarray) -> bytes:
+
+def checksum(values: np.ndarray) -> bytes:
     """CRC-32C of an array's bytes, little endian, as Zarr writes it."""
     read_only = values.view()
     read_only.setflags(write=False)
-    return int(google_crc32c.value(read_only)).to_bytes(_CHECKSUM, "little")
-
-
-def damaged(path: Path, what: str) -> UserError:
-    """The error for a file of a prepared store that is not as it was written."""
-    return UserError(
-        f"{path}: damaged: {what}. Bring the prepared data back with `dvc checkout --force`, or make them again with "
-        "`dvc repro --force prepare`"
-    )
+    return int(google_crc32c.value(read_only)).to_bytes(CHECKSUM, "little")
