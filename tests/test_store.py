@@ -1,15 +1,21 @@
 """The packed store says what it holds."""
 
 import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from zarr.codecs import Crc32cCodec
 
 from ocean_emulators.datasets.config import Period
-from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
+from ocean_emulators.datasets.store.encoding import Scaling, Storage
+from ocean_emulators.datasets.store.packed_store import PackedStore, create_store, open_store
 from ocean_emulators.datasets.store.shards import Shards
 from ocean_emulators.errors import UserError
 from tests import tiny
@@ -85,9 +91,40 @@ def _damage(file: Path, rng: np.random.Generator) -> None:
             file.write_bytes(content)
 
 
-def test_zarr_reads_the_same_rows(store: PackedStore) -> None:
-    rows = zarr.open_group(store.path, mode="r")["rows"]
-    assert np.array_equal(rows[3:9], store.rows(3, 9))  # type: ignore[index]
+@pytest.mark.parametrize("pipeline", ["zarr.core.codec_pipeline.BatchedCodecPipeline", "zarrs.ZarrsCodecPipeline"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_zarr_reads_the_same_bytes(pipeline: str, data: st.DataObject, store: PackedStore) -> None:
+    """Any bits, in files that are full or not, read whole, by parts, by single times and by any list of times."""
+    storage: Storage = data.draw(st.sampled_from(["float32", "float16", "bfloat16"]))
+    n_times = data.draw(st.integers(1, 20))
+    in_file = data.draw(st.integers(1, n_times))
+    times = st.integers(0, n_times - 1)
+    start, stop = sorted([data.draw(times), data.draw(times)])
+    chosen = data.draw(st.lists(times, min_size=1, max_size=8))
+    with tempfile.TemporaryDirectory() as folder, zarr.config.set({"codec_pipeline.path": pipeline}):
+        path, shards = _empty_store(Path(folder) / "s.zarr", store, storage, n_times, in_file)
+        bits = np.random.default_rng(n_times).integers(0, 256, (n_times, shards.row_bytes - 4), "u1")
+        written = bits.view(shards.dtype)
+        for number, first in enumerate(range(0, n_times, in_file)):
+            shards.write(number, written[first : first + in_file])
+        rows: Any = zarr.open_group(path, mode="r")["rows"]
+        for read, expected in {
+            "whole": (rows[:], written),
+            "part": (rows[start : stop + 1], written[start : stop + 1]),
+            "single": (rows[stop], written[stop]),
+            "list": (rows.oindex[chosen], written[chosen]),
+            "ours": (np.concatenate(shards.read(start, stop + 1)), written[start : stop + 1]),
+        }.values():
+            assert np.asarray(read).tobytes() == expected.tobytes()
+
+
+def _empty_store(path: Path, like: PackedStore, storage: Storage, n_times: int, in_file: int) -> tuple[Path, Shards]:
+    n = len(like.channels)
+    scaling = Scaling(storage, np.zeros(n, "f4"), np.ones(n, "f4"))
+    mask, time = xr.DataArray(like.mask), xr.DataArray(like.time[:n_times], dims="time")
+    create_store(path, like.prognostic, like.forcing, mask, time, like.grid, scaling, in_file)
+    return path, Shards(path / "rows", n_times, int(like.mask.sum()), in_file, scaling.written)
 
 
 def test_rows_of_several_files_are_joined(store: PackedStore, tmp_path: Path) -> None:
