@@ -1,6 +1,5 @@
 """What `data describe` says of a store, and that it says it of stores that nobody could train on."""
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ocean_emulators.cli.data import add_commands
 from ocean_emulators.cli.describe import describe_source
+from ocean_emulators.cli.main import main
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.source.location import Location
 from ocean_emulators.datasets.source.pinning import pin
-from ocean_emulators.errors import exit_on_user_error
 from ocean_emulators.testing.coded_ocean import write_om4
 from tests import tiny
 from tests.test_synthetic import SHAPE, config
@@ -128,22 +126,13 @@ def test_generations_are_told_apart(layout: Any, words: str, tmp_path: Path) -> 
     assert "land is 0 in thetao, so" in text
 
 
-def main(arguments: tuple[str, ...]) -> None:
-    """As `ocean-emulators data …`."""
-    parser = argparse.ArgumentParser()
-    add_commands(parser)
-    options = parser.parse_args(arguments)
-    with exit_on_user_error():
-        options.command(options)
-
-
 def command(capsys: pytest.CaptureFixture[str], *arguments: str, fails: bool = False) -> str:
     if fails:
         with pytest.raises(SystemExit) as ended:
-            main(arguments)
+            main(["data", *arguments])
         assert ended.value.code == 2
     else:
-        main(arguments)
+        main(["data", *arguments])
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     return err if fails else out

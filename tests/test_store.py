@@ -1,16 +1,22 @@
 """The packed store says what it holds."""
 
 import shutil
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from zarr.codecs import Crc32cCodec
 
 from ocean_emulators.datasets.config import Period
+from ocean_emulators.datasets.store.encoding import Scaling, Storage
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store
 from ocean_emulators.datasets.store.shards import Shards
+from ocean_emulators.datasets.store.writing import describe_rows, write_file
 from ocean_emulators.errors import UserError
 from tests import tiny
 
@@ -42,9 +48,36 @@ def test_no_store_is_said_plainly(tmp_path: Path) -> None:
         open_store(tmp_path / "none")
 
 
-def test_zarr_reads_the_same_rows(store: PackedStore) -> None:
-    rows = zarr.open_group(store.path, mode="r")["rows"]
-    assert np.array_equal(rows[3:9], store.rows(3, 9))  # type: ignore[index]
+@pytest.mark.parametrize("pipeline", ["zarr.core.codec_pipeline.BatchedCodecPipeline", "zarrs.ZarrsCodecPipeline"])
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_zarr_reads_the_same_bytes(pipeline: str, data: st.DataObject) -> None:
+    """Any bits, in files that are full or not, read whole, by parts, by single times and by any list of times."""
+    storage: Storage = data.draw(st.sampled_from(["float32", "float16", "bfloat16"]))
+    n_times = data.draw(st.integers(1, 20))
+    in_file = data.draw(st.integers(1, n_times))
+    times = st.integers(0, n_times - 1)
+    start, stop = sorted([data.draw(times), data.draw(times)])
+    chosen = data.draw(st.lists(times, min_size=1, max_size=8))
+    with tempfile.TemporaryDirectory() as folder, zarr.config.set({"codec_pipeline.path": pipeline}):
+        path = Path(folder) / "s.zarr"
+        written_as = Scaling(storage, np.zeros(1, "f4"), np.ones(1, "f4")).written
+        shards = Shards(path / "rows", n_times, 25, in_file, written_as)
+        zarr.create_group(path)
+        describe_rows(path, shards, ("time", "cell"))
+        bits = np.random.default_rng(n_times).integers(0, 256, (n_times, shards.row_bytes - 4), "u1")
+        written = bits.view(shards.dtype)
+        for number, first in enumerate(range(0, n_times, in_file)):
+            write_file(shards, number, written[first : first + in_file])
+        rows: Any = zarr.open_group(path, mode="r")["rows"]
+        for read, expected in {
+            "whole": (rows[:], written),
+            "part": (rows[start : stop + 1], written[start : stop + 1]),
+            "single": (rows[stop], written[stop]),
+            "list": (rows.oindex[chosen], written[chosen]),
+            "ours": (np.concatenate(shards.read(start, stop + 1)), written[start : stop + 1]),
+        }.values():
+            assert np.asarray(read).tobytes() == expected.tobytes()
 
 
 def test_rows_of_several_files_are_joined(store: PackedStore, tmp_path: Path) -> None:
