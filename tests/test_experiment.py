@@ -39,10 +39,10 @@ def test_the_plan_counts_what_the_data_give(
     for name in ("train", "validation"):
         period = getattr(periods, name)
         rows = Rows(store, packing, store.indices(period, name), "none")
-        assert plan.windows[name] == len(Windows(rows, period, name, needs, calls))
+        assert plan.windows[name] == len(Windows(rows, name, needs, calls))
         assert plan.times[name] == len(store.indices(period, name))
     rows = Rows(store, packing, store.indices(periods.test, "test"), "none")
-    data = InferenceDataset(rows, periods.test, "test", needs)
+    data = InferenceDataset(rows, "test", needs)
     assert plan.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
     assert plan.step_days == 5
     assert plan.grids == {1: store.grid.shape}
@@ -64,7 +64,7 @@ def test_the_plan_knows_the_length_of_the_free_run(
     experiment = changed(source, *changes)
     period = experiment.data.periods.test
     rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "none")
-    data = InferenceDataset(rows, period, "test", experiment.model.requirements)
+    data = InferenceDataset(rows, "test", experiment.model.requirements)
     assert make_plan(experiment).windows["free run steps"] == data.longest_rollout()
 
 
@@ -90,7 +90,7 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
         ("evaluation.lead_days=200", r"evaluation.lead_days: 200 days need 41 times, but data.periods.test holds"),
         (
             "train.rollout_calls=[1, 50]",
-            r"data.periods.validation: holds 36 times, but a rollout of 50 calls .* needs 51",
+            r"data.periods.validation: holds 36 times, but a rollout of 50 call.* needs 51",
         ),
         ("evaluation.report_days=[10, 12]", r"evaluation.report_days: found 12, but .* every 5 days"),
         ("model.dilation=[1, 40]", r"model.dilation: \[1, 40\] needs"),

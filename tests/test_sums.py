@@ -76,8 +76,8 @@ def test_batches_of_starts_do_not_matter(
 ) -> None:
     seasons, weighted = scoring_parts(store, statistics, packing)
     period = experiment.data.periods.test
-    rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "host")
-    data = InferenceDataset(rows, period, "test", DataRequirements(1, 1, ()))
+    rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "host", normalised=False)
+    data = InferenceDataset(rows, "test", DataRequirements(1, 1, ()))
     baseline = Baseline("persistence", store, seasons, experiment.data.periods.train, 4)
     starts = data.starts(4, 4)
 

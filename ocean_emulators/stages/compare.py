@@ -47,9 +47,9 @@ def main(runtime: Runtime) -> None:
 def _score_baselines(
     experiment: Experiment, ocean: Ocean, emulator: xr.Dataset, runtime: Runtime
 ) -> dict[str, xr.Dataset]:
-    period = experiment.data.periods.test
-    rows = Rows(ocean.store, ocean.packing, ocean.store.indices(period, "test"), runtime.cache)
-    data = InferenceDataset(rows, period, "test", DataRequirements(1, 1, ()))
+    times = ocean.store.indices(experiment.data.periods.test, "test")
+    rows = Rows(ocean.store, ocean.packing, times, runtime.cache, normalised=False)
+    data = InferenceDataset(rows, "test", DataRequirements(1, 1, ()))
     position = {str(time): i for i, time in enumerate(ocean.store.time)}
     starts, steps = [position[str(time)] for time in emulator["start"].values], emulator.sizes["lead"]
     seasons, weighted = scoring_parts(ocean.store, ocean.statistics, ocean.packing)

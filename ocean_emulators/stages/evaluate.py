@@ -31,9 +31,9 @@ def main(runtime: Runtime) -> None:
     ocean = open_ocean(experiment.data, device, experiment.evaluated)
     count_windows(experiment, ocean.store.time)
     stepper = _trained_stepper(ocean, device)
-    period = experiment.data.periods.test
-    rows = Rows(ocean.store, ocean.packing, ocean.store.indices(period, "test"), runtime.cache)
-    data = InferenceDataset(rows, period, "test", stepper.requirements)
+    times = ocean.store.indices(experiment.data.periods.test, "test")
+    rows = Rows(ocean.store, ocean.packing, times, runtime.cache, normalised=False)
+    data = InferenceDataset(rows, "test", stepper.requirements)
     paths.EVALUATION.mkdir(parents=True, exist_ok=True)
     with open_tracker(experiment.name, ocean.provenance(experiment), "evaluate") as tracker:
         _replay_training(tracker)

@@ -77,7 +77,7 @@ def build_trainer(
         return Rows(ocean.store, ocean.packing, ocean.store.indices(period, name), cache)
 
     def windows(rows: Rows, name: str, n: int, strides: Sequence[int]) -> Windows:
-        return Windows(rows, getattr(experiment.data.periods, name), name, stepper.requirements, n, strides)
+        return Windows(rows, name, stepper.requirements, n, strides)
 
     train = {ocean.name: rows(ocean, "train") for ocean in oceans}
     validation = {ocean.name: rows(ocean, "validation") for ocean in oceans}
