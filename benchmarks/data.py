@@ -58,8 +58,8 @@ class Prepared:
         names = tuple(c.name for c in self.store.channels)
         one = np.ones(len(names))
         packing = Packing.of(self.store, Statistics(0.1 * one, 2 * one, one, np.zeros((1, 1), "f4"), names, ""))
-        rows = Rows(self.store, packing, range(len(self.store.time)), cache)
-        return Windows(rows, self.config.periods.train, "train", NEEDS, CALLS)
+        rows = Rows(self.store, packing, self.store.indices(self.config.periods.train, "train"), cache)
+        return Windows(rows, "train", NEEDS, CALLS)
 
 
 def make(folder: Path, grid: str, times: int, storage: str = "float32") -> Prepared:

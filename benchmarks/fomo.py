@@ -70,9 +70,9 @@ def score(config: Experiment, weights: dict[str, torch.Tensor], factor: int) -> 
     ocean = open_ocean(config.data, torch.device("cpu"), factor)
     model = config.model.build(OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid, ocean.name))
     model.load_state_dict(weights)
-    stepper, period = Stepper(model, config.model), config.data.periods.test
-    rows = Rows(ocean.store, ocean.packing, ocean.store.indices(period, "test"), "host")
-    data = InferenceDataset(rows, period, "test", stepper.requirements)
+    stepper, times = Stepper(model, config.model), ocean.store.indices(config.data.periods.test, "test")
+    rows = Rows(ocean.store, ocean.packing, times, "host", normalised=False)
+    data = InferenceDataset(rows, "test", stepper.requirements)
     emulator, steps = Emulator(stepper, data), round(max(LEADS) / ocean.store.step_days)
     errors, power = _errors(ocean, data, emulator, steps), _small_scale_power(ocean, emulator, steps)
     return [{"days": lead, "nrmse": errors[lead], "power": power[lead]} for lead in LEADS]

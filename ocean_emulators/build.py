@@ -69,8 +69,7 @@ def build_trainer(
         return {n: Rows(g.store, g.packing, g.store.indices(dates, period), cache) for n, g in grids.items()}
 
     def data(rows: Mapping[str, Rows], period: str, steps: int, strides: Sequence[int]) -> TrainData:
-        dates = getattr(sections.data.periods, period)
-        return TrainData({n: Windows(r, dates, period, stepper.requirements, steps, strides) for n, r in rows.items()})
+        return TrainData({n: Windows(r, period, stepper.requirements, steps, strides) for n, r in rows.items()})
 
     train, validation = rows("train"), rows("validation")
     return Trainer(

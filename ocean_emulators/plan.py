@@ -157,15 +157,10 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
     """
     times, step = times_of_periods(experiment, time), calendar.step_days(time)
     needs, calls = experiment.model.requirements, max(experiment.train.rollout_calls)
-    windows = {}
-    for name, strides in {"train": experiment.train.strides, "validation": (1,)}.items():
-        spans = [(needs.length(calls) - 1) * stride + 1 for stride in strides]
-        if times[name] < max(spans):
-            raise UserError(
-                f"data.periods.{name}: holds {times[name]} times, but a rollout of {calls} calls (train.rollout_calls) "
-                f"needs {max(spans)}; lengthen the period or shorten the rollout"
-            )
-        windows[name] = sum(times[name] - span + 1 for span in spans)
+    windows = {
+        name: len(needs.window_starts(range(times[name]), name, calls, strides))
+        for name, strides in {"train": experiment.train.strides, "validation": (1,)}.items()
+    }
     for share in experiment.train.passes:
         if share > 0 and round(share * windows["train"]) == 0:
             raise UserError(
@@ -185,13 +180,14 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
                 f"evaluation.report_days: found {days:g}, but the data have a state every {step:g} days; "
                 "give multiples of that"
             )
-    reach = needs.past + 1 + needs.reach(steps)
-    if times["test"] < reach:
+    starts = needs.forecast_starts(range(times["test"]), steps, experiment.evaluation.start_every)
+    if not starts:
+        reach = needs.past + 1 + needs.reach(steps)
         raise UserError(
             f"evaluation.lead_days: {experiment.evaluation.lead_days:g} days need {reach} times, but data.periods.test "
             f"holds {times['test']} ({times['test'] * step:g} days); lengthen the period or shorten the forecasts"
         )
-    windows["forecasts"] = len(range(0, times["test"] - reach + 1, experiment.evaluation.start_every))
+    windows["forecasts"] = len(starts)
     windows["free run steps"] = needs.longest_rollout(times["test"])
     return windows
 

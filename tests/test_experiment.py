@@ -41,10 +41,10 @@ def test_the_plan_counts_what_the_data_give(
     for name in ("train", "validation"):
         period = getattr(periods, name)
         rows = Rows(store, packing, store.indices(period, name), "none")
-        assert plan.windows[name] == len(Windows(rows, needs, calls))
+        assert plan.windows[name] == len(Windows(rows, name, needs, calls))
         assert plan.times[name] == len(store.indices(period, name))
     rows = Rows(store, packing, store.indices(periods.test, "test"), "none")
-    data = InferenceDataset(rows, needs)
+    data = InferenceDataset(rows, "test", needs)
     assert plan.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
     assert plan.step_days == 5
     assert plan.grids == {"x1": store.grid.shape}
@@ -66,7 +66,7 @@ def test_the_plan_knows_the_length_of_the_free_run(
     experiment = changed(source, *changes)
     period = experiment.data.periods.test
     rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "none")
-    data = InferenceDataset(rows, experiment.model.requirements)
+    data = InferenceDataset(rows, "test", experiment.model.requirements)
     assert make_plan(experiment).windows["free run steps"] == data.longest_rollout()
 
 

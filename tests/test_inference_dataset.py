@@ -27,7 +27,8 @@ def packing(store: PackedStore, statistics: Statistics) -> Packing:
 def inference(
     store: PackedStore, packing: Packing, needs: DataRequirements, period: Period = TEST, cache: Cache = "none"
 ) -> InferenceDataset:
-    return InferenceDataset(Rows(store, packing, store.indices(period, "test"), cache), period, "test", needs)
+    rows = Rows(store, packing, store.indices(period, "test"), cache, normalised=False)
+    return InferenceDataset(rows, "test", needs)
 
 
 @pytest.mark.parametrize("needs", NEEDS)
@@ -58,6 +59,7 @@ def test_initial_forcing_and_truth_are_those_of_their_times(
     store: PackedStore, packing: Packing, needs: DataRequirements, cache: Cache
 ) -> None:
     data = inference(store, packing, needs, cache=cache)
+    assert (data.rows.held is None) == (cache == "none")
     starts = [data.starts(3, 1)[k] for k in (2, 5)]
     initial, forcing, truth = data.initial(starts), data.forcing(starts, 1), data.truth(starts, 3)
     assert forcing.shape[:3] == (2, len(needs.forcing_times), 3)
@@ -69,9 +71,9 @@ def test_initial_forcing_and_truth_are_those_of_their_times(
             expected = packing.unpack(torch.cat(store.stored(time, time + 1)))[0]
             assert torch.equal(forcing[s, f], expected[packing.forcing_channels])
         expected_truth = store.rows(start + 3, start + 4)[0, : packing.n_prognostic_cells]
-        assert np.allclose(truth[s].numpy(), expected_truth, rtol=1e-6, atol=1e-5)
+        assert np.array_equal(truth[s].numpy(), expected_truth), "what is stored, to the last digit"
 
 
 def test_a_period_too_short_is_refused(store: PackedStore, packing: Packing) -> None:
-    with pytest.raises(UserError, match="too short for any rollout"):
+    with pytest.raises(UserError, match=r"data.periods.test: holds 2 times, too few for any rollout"):
         inference(store, packing, NEEDS[1], Period(start="2002-07-01", end="2002-07-10"))

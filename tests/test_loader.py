@@ -18,7 +18,7 @@ from tests.test_train_data import TEST
 @pytest.fixture
 def data(store: PackedStore, statistics: Statistics) -> TrainData:
     rows = Rows(store, Packing.of(store, statistics), store.indices(TEST, "test"), "none")
-    return TrainData({f"x{calls}": Windows(rows, TEST, "test", NEEDS[0], calls) for calls in (1, 2)})
+    return TrainData({f"x{calls}": Windows(rows, "test", NEEDS[0], calls) for calls in (1, 2)})
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])

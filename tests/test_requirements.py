@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.errors import UserError
 
 NEEDS = [
     DataRequirements(1, 1, (0, 1)),
@@ -46,6 +47,36 @@ def test_windows_are_those_of_the_published_system(history: int, calls: int, str
         assert read == [first + stride * k for k in range(history + 1)]
         labels = [(needs.past + 1 + call * needs.output_states + k) * stride for k in range(needs.output_states)]
         assert labels == [first + stride * k for k in range(history + 1, 2 * history + 2)]
+
+
+PERIODS = st.builds(lambda first, n: range(first, first + n), st.integers(0, 50), st.integers(1, 60))
+
+
+@pytest.mark.parametrize("needs", NEEDS)
+@given(times=PERIODS, calls=st.integers(1, 5), strides=st.lists(st.integers(1, 4), min_size=1, unique=True))
+def test_windows_are_all_that_lie_within_the_period(
+    needs: DataRequirements, times: range, calls: int, strides: list[int]
+) -> None:
+    def reads(first: int, stride: int) -> set[int]:
+        return {first + stride * k for k in range(needs.length(calls))}
+
+    inside = [[(t, stride) for t in times if reads(t, stride) <= set(times)] for stride in strides]
+    if all(inside):
+        assert needs.window_starts(times, "train", calls, strides) == [window for part in inside for window in part]
+    else:
+        with pytest.raises(UserError, match=rf"data.periods.train: holds {len(times)} times, .* {calls} call"):
+            needs.window_starts(times, "train", calls, strides)
+
+
+@pytest.mark.parametrize("needs", NEEDS)
+@given(times=PERIODS, steps=st.integers(1, 20), every=st.integers(1, 5))
+def test_forecasts_start_where_all_that_they_read_lies_within_the_period(
+    needs: DataRequirements, times: range, steps: int, every: int
+) -> None:
+    reach = needs.past, needs.reach(steps)
+    inside = [t for t in times if t - reach[0] in times and t + reach[1] in times]
+    assert list(needs.forecast_starts(times, steps, every)) == inside[::every]
+    assert bool(inside) == (needs.longest_rollout(len(times)) >= steps)
 
 
 @given(history=st.integers(0, 4), n=st.integers(10, 400))

@@ -79,10 +79,10 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
     loss = loss_of(store, statistics, packing)
     stepper = Stepper(Linear(config.output_states), config, {"x1": loss})
     period = experiment.data.periods.test
-    rows = Rows(store, packing, store.indices(period, "test"), "host")
+    rows = Rows(store, packing, store.indices(period, "test"), "host", normalised=False)
     calls = 4 // config.output_states
-    windows = Windows(rows, period, "test", stepper.requirements, calls)
-    data = InferenceDataset(rows, period, "test", stepper.requirements)
+    windows = Windows(rows, "test", stepper.requirements, calls)
+    data = InferenceDataset(rows, "test", stepper.requirements)
     whole = batch_of(packing, store, 0, 1, len(store.time))
     p, f = whole.prognostic[0], whole.forcing[0]
 
@@ -113,10 +113,8 @@ def test_inference_stops_after_the_steps_asked_for(
     store: PackedStore, packing: Packing, experiment: Experiment
 ) -> None:
     stepper = Stepper(Linear(2), PAIRS)
-    period = experiment.data.periods.test
-    data = InferenceDataset(
-        Rows(store, packing, store.indices(period, "test"), "none"), period, "test", stepper.requirements
-    )
+    rows = Rows(store, packing, store.indices(experiment.data.periods.test, "test"), "none")
+    data = InferenceDataset(rows, "test", stepper.requirements)
     starts = data.starts(4, 5)
     three, four = (list(stepper.inference(data, starts, n)) for n in (3, 4))
     assert len(three) == 3

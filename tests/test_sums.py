@@ -78,8 +78,8 @@ def test_batches_of_starts_do_not_matter(
 ) -> None:
     climatology = Climatology(store, statistics, packing.n_prognostic_cells)
     weighted = WeightedSums(packing, store.grid, BOXES)
-    rows = Rows(store, packing, store.indices(experiment.data.periods.test, "test"), "host")
-    data = InferenceDataset(rows, DataRequirements(1, 1, ()))
+    rows = Rows(store, packing, store.indices(experiment.data.periods.test, "test"), "host", normalised=False)
+    data = InferenceDataset(rows, "test", DataRequirements(1, 1, ()))
     persistence = BASELINES["persistence"](Past(store, climatology, range(0)))
     starts = data.starts(4, 4)
 

@@ -1,23 +1,30 @@
 """Windows hold what a model needs, at their times, and stay inside their period."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ocean_emulators.datasets.config import Period
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Cache, Rows
 from ocean_emulators.datasets.loading.train_data import Draw, TrainData, Windows
+from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics.stored import Statistics
-from ocean_emulators.datasets.store.packed_store import PackedStore
+from ocean_emulators.datasets.store.encoding import Storage
+from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
+from ocean_emulators.experiment import Experiment
 from tests.test_requirements import NEEDS
 
 TEST = Period(start="2002-07-01", end="2002-12-31")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def packing(store: PackedStore, statistics: Statistics) -> Packing:
     return Packing.of(store, statistics)
 
@@ -26,7 +33,7 @@ def windows(
     store: PackedStore, packing: Packing, cache: Cache, needs: DataRequirements, strides: tuple[int, ...] = (1,)
 ) -> Windows:
     rows = Rows(store, packing, store.indices(TEST, "test"), cache)
-    return Windows(rows, TEST, "test", needs, 2, strides)
+    return Windows(rows, "test", needs, 2, strides)
 
 
 @pytest.mark.parametrize("cache", ["none", "host", "device"])
@@ -84,16 +91,46 @@ def test_caching_reads_each_row_once_and_normalises_it(store: PackedStore, packi
     held = Rows(store, packing, times, "host").held
     assert held is not None
     assert torch.equal(held, packing.normalise(torch.cat(store.stored(times.start, times.stop))))
-    physical = Rows(store, packing, times, "host").physical([times.start + 3])
-    expected = store.rows(times.start + 3, times.start + 4)[:, : packing.n_prognostic_cells]
-    assert np.allclose(physical.numpy(), expected, rtol=1e-6, atol=1e-6)
+    with pytest.raises(AssertionError, match="held normalised"):
+        Rows(store, packing, times, "host").physical([times.start])
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("cache", ["none", "host"])
+def test_rows_held_as_stored_give_fields_and_physical_values(
+    experiment: Experiment, statistics: Statistics, cache: Cache, storage: Storage, tmp_path: Path
+) -> None:
+    prepare(experiment.data.replace(storage=storage), tmp_path / "prepared")
+    store = open_store(store_path(tmp_path / "prepared", 1))
+    packing, times = Packing.of(store, statistics), store.indices(TEST, "test")
+    rows = Rows(store, packing, times, cache, normalised=False)
+    picked = [times.start + 3, times.start]
+    expected = np.concatenate([store.rows(t, t + 1)[:, : packing.n_prognostic_cells] for t in picked])
+    error = 0 if storage == "float32" else 1e-5
+    assert np.allclose(rows.physical(picked).numpy(), expected, rtol=error, atol=error)
+    expected_fields = packing.unpack(torch.cat([piece for t in picked for piece in store.stored(t, t + 1)]))
+    assert torch.equal(rows.fields(picked), expected_fields)
 
 
 def test_a_period_too_short_is_refused(store: PackedStore, packing: Packing) -> None:
-    short = Period(start="2002-07-01", end="2002-07-12")
-    times = store.indices(short, "train")
-    rows = Rows(store, packing, times, "none")
-    with pytest.raises(
-        UserError, match=rf"data.periods.train: .* holds {len(times)} times, but .* 3 call\(s\) needs 4"
-    ):
-        Windows(rows, short, "train", NEEDS[0], 3)
+    times = store.indices(Period(start="2002-07-01", end="2002-07-12"), "train")
+    with pytest.raises(UserError, match=rf"data.periods.train: holds {len(times)} times, but .* 3 call.* needs 4"):
+        Windows(Rows(store, packing, times, "none"), "train", NEEDS[0], 3)
+
+
+@pytest.mark.parametrize("cache", ["none", "host", "device"])
+@settings(deadline=None, max_examples=100)
+@given(first=st.integers(-60, 60), length=st.integers(1, 6), stride=st.integers(1, 4))
+def test_rows_are_of_the_times_asked_for_or_of_none(
+    store: PackedStore, packing: Packing, cache: Cache, first: int, length: int, stride: int
+) -> None:
+    """Before the first time that rows are of, an index that counts from the end would give others."""
+    rows = Rows(store, packing, store.indices(TEST, "test"), cache)
+    asked = range(rows.times.start + first, rows.times.start + first + length * stride, stride)
+    if set(asked) <= set(rows.times):
+        expected = torch.cat([piece for time in asked for piece in store.stored(time, time + 1)])
+        found = torch.cat(rows.window(asked[0], length, stride))
+        assert torch.equal(found, packing.normalise(expected) if rows.normalised else expected)
+    else:
+        with pytest.raises(AssertionError, match="rows are held of"):
+            rows.window(asked[0], length, stride)

@@ -1,6 +1,9 @@
-"""What a model reads and writes in one call: the one place where forcing and states are aligned."""
+"""Which times a model reads and writes: the one place where forcing and states are aligned, and where starts are counted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from ocean_emulators.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,31 @@ class DataRequirements:
         """Number of steps that fit into so many times, from the first possible start on."""
         after_start = n_times - self.past - 1
         return max((steps for steps in range(after_start + 1) if self.reach(steps) <= after_start), default=0)
+
+    def window_starts(
+        self, times: range, what: str, calls: int, strides: Sequence[int] = (1,)
+    ) -> list[tuple[int, int]]:
+        """Windows for rollouts of a number of calls that lie within a period: the first time and the stride of each.
+
+        The states of a window lie a stride of time steps of the data apart; windows of the first stride come first.
+
+        Raises
+        ------
+        UserError
+            If the period, `what` in messages, is shorter than one window.
+        """
+        spans = [(stride, (self.length(calls) - 1) * stride + 1) for stride in strides]
+        longest = max(span for _, span in spans)
+        if len(times) < longest:
+            raise UserError(
+                f"data.periods.{what}: holds {len(times)} times, but a rollout of {calls} call(s) (train.rollout_calls) "
+                f"needs {longest}; lengthen the period or shorten the rollout"
+            )
+        return [(first, stride) for stride, span in spans for first in range(times.start, times.stop - span + 1)]
+
+    def forecast_starts(self, times: range, steps: int, every: int = 1) -> range:
+        """Times of the last given state, `every` so many, from which all that `steps` steps read lies within a period."""
+        return range(times.start + self.past, times.stop - self.reach(steps), every)
 
     def forcing_offsets(self, call: int) -> list[int]:
         """The times of a call's forcing, counted from the last state given to the first call."""

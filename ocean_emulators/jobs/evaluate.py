@@ -55,10 +55,8 @@ class EvaluateJob:
         path = self.workspace.training.checkpoint
         stepper = build_emulator(Checkpoint.load(path), grid, path)
         times = grid.store.indices(self.sections.data.periods.test, "test")
-        period = self.sections.data.periods.test
-        data = InferenceDataset(
-            Rows(grid.store, grid.packing, times, self.runtime.cache), period, "test", stepper.requirements
-        )
+        rows = Rows(grid.store, grid.packing, times, self.runtime.cache, normalised=False)
+        data = InferenceDataset(rows, "test", stepper.requirements)
         scoring = Scoring.of(grid, data)
         with leaving_results(self) as folder:
             files = EvaluationFiles(folder)

@@ -5,32 +5,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ocean_emulators.datasets.config import Period
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.errors import UserError
 
 
 class InferenceDataset:
-    """One resolution. A start is the time, in the store, of the last state given to the first call."""
+    """On one grid. A start is the time, in the store, of the last state given to the first call.
 
-    def __init__(self, rows: Rows, period: Period, what: str, needs: DataRequirements) -> None:
-        """`what` names the period in messages.
+    Truth is handed out in physical units, and so the rows must not be held normalised.
+    """
+
+    def __init__(self, rows: Rows, what: str, needs: DataRequirements) -> None:
+        """The period is that of the rows; `what` is its name in messages.
 
         Raises
         ------
         UserError
             If the period is too short for one step.
         """
-        times = rows.store.indices(period, what)
-        if len(times) < needs.past + 2:
-            raise UserError(f"data.periods.{what}: {period.start} to {period.end} is too short for any rollout")
-        self.rows, self.needs, self.times = rows, needs, times
+        self.rows, self.needs, self.times = rows, needs, rows.times
+        if not self.longest_rollout():
+            raise UserError(
+                f"data.periods.{what}: holds {len(self.times)} times, too few for any rollout; lengthen the period"
+            )
 
     def starts(self, steps: int, every: int) -> list[int]:
         """Starts, `every` so many steps, from which `steps` steps stay inside the period."""
-        first, last = self.times.start + self.needs.past, self.times.stop - 1 - self.needs.reach(steps)
-        return list(range(first, last + 1, every))
+        return list(self.needs.forecast_starts(self.times, steps, every))
 
     def longest_rollout(self) -> int:
         """Number of steps from the first possible start to the end of the period, its forcing included."""

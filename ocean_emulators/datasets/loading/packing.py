@@ -105,8 +105,9 @@ class Packing(nn.Module):
         return slice(len(self.prognostic), len(self.prognostic) + len(self.forcing))
 
     def normalise(self, stored: Tensor) -> Tensor:
-        """Stored rows [..., cell] to normalised ones, float32."""
-        return stored.float() * self.scale + self.offset
+        """Stored rows [..., cell], or their prognostic part, to normalised ones, float32."""
+        n = stored.shape[-1]
+        return stored.float() * self.scale[:n] + self.offset[:n]
 
     def physical(self, normalised: Tensor) -> Tensor:
         """Normalised rows [..., cell], or their prognostic part, to physical ones."""

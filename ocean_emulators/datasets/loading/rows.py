@@ -16,16 +16,25 @@ _TIMES_AT_ONCE = 16
 class Rows:
     """Access to the times of a period.
 
-    With a cache each row is read and normalised once; without, it is read from the store (in effect from the operating
-    system's page cache) whenever it is asked for, and checked each time.
+    With a cache each row is read once; without, it is read from the store (in effect from the operating system's page
+    cache) whenever it is asked for, and checked each time.
     """
 
-    def __init__(self, store: PackedStore, packing: Packing, times: range, cache: Cache) -> None:
-        """`cache`: where rows are held once read: nowhere, in the machine's memory, or on the device."""
+    def __init__(
+        self, store: PackedStore, packing: Packing, times: range, cache: Cache, normalised: bool = True
+    ) -> None:
+        """Rows of `times` of the store.
+
+        Parameters
+        ----------
+        cache: where rows are held once read: nowhere, in the machine's memory, or on the device
+        normalised: whether a cache holds them normalised, for training, which reads each many times; or as they are
+            stored, for scores, which compare with what the ocean was to its last digit
+        """
         self.store, self.packing, self.times = store, packing, times
         self.held: Tensor | None = None
         # Half the size is worth more than what normalising each time costs.
-        self.normalised = cache != "none" and store.scaling.storage == "float32"
+        self.normalised = normalised and cache != "none" and store.scaling.storage == "float32"
         if cache != "none":
             self.held = self._read_all(packing.device if cache == "device" else torch.device("cpu"))
 
@@ -45,6 +54,9 @@ class Rows:
     def window(self, first: int, length: int, stride: int = 1) -> list[Tensor]:
         """Rows of `length` times of the store from `first` on, in pieces [time, cell], without a copy."""
         stop = first + (length - 1) * stride + 1
+        assert self.times.start <= first and stop <= self.times.stop, (
+            f"rows are held of times {self.times.start} to {self.times.stop - 1}, not of {first} to {stop - 1}"
+        )
         if self.held is not None:
             return [self.held[first - self.times.start : stop - self.times.start : stride]]
         if stride == 1:
@@ -57,9 +69,13 @@ class Rows:
 
     def physical(self, times: Sequence[int]) -> Tensor:
         """Prognostic cells of single times on the device, physical units, [time, prognostic cell]."""
-        rows = torch.cat(self._of(times)).to(self.packing.device)
-        normalised = rows if self.normalised else self.packing.normalise(rows)
-        return self.packing.physical(normalised[:, : self.packing.n_prognostic_cells])
+        assert not self.normalised, "these rows are held normalised; truth is asked of rows that are held as stored"
+        stored = torch.cat([row[:, : self.packing.n_prognostic_cells] for row in self._of(times)]).to(
+            self.packing.device
+        )
+        if self.store.scaling.storage == "float32":
+            return stored
+        return self.packing.physical(self.packing.normalise(stored))
 
     def _of(self, times: Sequence[int]) -> list[Tensor]:
         return [piece for time in times for piece in self.window(time, 1)]

@@ -7,10 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ocean_emulators.datasets.config import Period
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.errors import UserError
 
 
 class Draw(NamedTuple):
@@ -44,31 +42,21 @@ class Windows:
     def __init__(
         self,
         rows: Rows,
-        period: Period,
         what: str,
         needs: DataRequirements,
         calls: int,
         strides: Sequence[int] = (1,),
     ) -> None:
-        """`what` names the period in messages.
+        """The period is that of the rows; `what` is its name in messages.
 
         Raises
         ------
         UserError
             If the period is shorter than one window.
         """
-        times = rows.store.indices(period, what)
         self.rows, self.length = rows, needs.length(calls)
-        self.starts: list[tuple[int, int]] = []
+        self.starts = needs.window_starts(rows.times, what, calls, strides)
         """[window], its first time and stride"""
-        for stride in strides:
-            span = (self.length - 1) * stride + 1
-            if len(times) < span:
-                raise UserError(
-                    f"data.periods.{what}: {period.start} to {period.end} holds {len(times)} times, but a rollout of "
-                    f"{calls} call(s) needs {span}; lengthen the period or shorten the rollout"
-                )
-            self.starts += [(first, stride) for first in range(times.start, times.stop - span + 1)]
 
     def __len__(self) -> int:
         return len(self.starts)
