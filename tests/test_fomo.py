@@ -9,15 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ocean_emulators.build import Ocean
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.yaml_files import load_yaml
-from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.datasets.statistics.compute import compute_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
-from ocean_emulators.experiment import Experiment, make_plan
+from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.families import parse_model
 from ocean_emulators.models.fomo.chunks import in_chunks
@@ -33,9 +32,9 @@ from ocean_emulators.models.fomo.model import Fomo, FomoConfig
 from ocean_emulators.models.fomo.patches import cut, join_windows, split_windows
 from ocean_emulators.models.fomo.perceiver import Attention, FeedForward, Perceiver, PerceiverIO
 from ocean_emulators.models.fomo.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
-from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages.train import build_trainer
+from ocean_emulators.plan import make_plan
 from tests import tiny
+from tests.trainers import trainer_of
 
 PRESET = Path(__file__).parents[1] / "configs" / "model" / "fomo_published.yaml"
 
@@ -493,14 +492,14 @@ def test_it_learns_on_two_grids_together(source: Path, tmp_path: Path) -> None:
     prepare(experiment.data, tmp_path / "prepared")
     stores = [open_store(store_path(tmp_path / "prepared", f"x{factor}")) for factor in (1, 2)]
     statistics = compute_statistics(stores[0], experiment.data.periods.train)
-    oceans = [Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint) for store in stores]
-    trainer = build_trainer(experiment, oceans, Runtime(device="cpu"), tmp_path / "last.pt", lambda epoch, logs: None)
+    grids = [PreparedGrid.of(name, store, statistics) for name, store in zip(("x1", "x2"), stores, strict=True)]
+    trainer = trainer_of(experiment, grids, tmp_path / "last.pt")
     trainer.run()
     for name in ("train/mean/loss", "train/x2/mean/loss", "val/mean/loss", "val/x2/mean/loss"):
         assert 0 < trainer.history[1][name] < trainer.history[0][name], name
     again = parse_model(experiment.dump()["model"], "last.pt")
     assert again == experiment.model
-    context = OceanContext.of(oceans[1].packing, statistics, stores[1].grid)
+    context = OceanContext.of(grids[1].packing, statistics, stores[1].grid)
     again.build(context).load_state_dict(trainer.stepper.model.state_dict())
 
 

@@ -9,25 +9,23 @@ import pytest
 import torch
 import yaml
 
-from ocean_emulators import workspace as paths
-from ocean_emulators.build import Ocean
+from ocean_emulators.build import context_of
 from ocean_emulators.cli import main as cli
 from ocean_emulators.config.base import parse
-from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.files import sha256
-from ocean_emulators.models.base import OceanContext
+from ocean_emulators.jobs.train import write_results
 from ocean_emulators.models.released.published import load
-from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages.train import _write_results, build_trainer
 from ocean_emulators.tensors import load_tensors, save_tensors
 from ocean_emulators.train.trainer import Trainer, averaged_state_dict
+from ocean_emulators.workspace import TrainingFiles, Workspace
 from tests import released, tiny
+from tests.trainers import trainer_of
 
-RUNTIME = Runtime(device="cpu")
 ORDER = ["uo", "vo", "thetao", "so", "zos"]
 
 
@@ -138,18 +136,24 @@ def test_what_is_no_weights_is_refused(project: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.fixture
-def ocean(store: PackedStore, statistics: Statistics) -> Ocean:
-    return Ocean(store, statistics, Packing.of(store, statistics), statistics.fingerprint)
+def grid(store: PackedStore, statistics: Statistics) -> PreparedGrid:
+    return PreparedGrid.of("x1", store, statistics)
+
+
+def results(trainer: Trainer, experiment: Experiment, grid: PreparedGrid, folder: Path) -> TrainingFiles:
+    files = TrainingFiles(folder)
+    write_results(trainer, experiment.training, grid, files)
+    return files
 
 
 def trainer_from(
-    path: str, ocean: Ocean, scratch: Path, sha256: str = "", model: dict[str, Any] | None = None, **train: Any
+    path: str, grid: PreparedGrid, scratch: Path, digest: str = "", model: dict[str, Any] | None = None, **train: Any
 ) -> tuple[Experiment, Trainer]:
-    initial = {"path": path, "sha256": sha256 or sha256(Path(path))}
+    initial = {"path": path, "sha256": digest or sha256(Path(path))}
     tree = tiny.experiment(initial_weights=initial, **{"rollout_calls": [1], "epochs": 0, **train})
     tree["model"] |= model or {}
     experiment = parse(Experiment, tree, "tiny")
-    return experiment, build_trainer(experiment, [ocean], RUNTIME, scratch / "last.pt", lambda epoch, logs: None)
+    return experiment, trainer_of(experiment, [grid], scratch / "last.pt", workspace=Workspace.here())
 
 
 PUBLISHED = {
@@ -163,78 +167,76 @@ PUBLISHED = {
 }
 
 
-def test_without_epochs_the_result_is_what_it_began_from(project: Path, ocean: Ocean) -> None:
+def test_without_epochs_the_result_is_what_it_began_from(project: Path, grid: PreparedGrid) -> None:
     path = released_file(project / "seed1.pt")
-    experiment, trainer = trainer_from("seed1.pt", ocean, project, model=PUBLISHED)
+    experiment, trainer = trainer_from("seed1.pt", grid, project, model=PUBLISHED)
     trainer.run()
-    _write_results(experiment, ocean, trainer)
-    state, released_state = load_tensors(paths.CHECKPOINT), torch.load(path, weights_only=True)["model"]
+    files = results(trainer, experiment, grid, project)
+    state, released_state = load_tensors(files.checkpoint), torch.load(path, weights_only=True)["model"]
     for name, tensor in released_state.items():
         assert torch.equal(state["model"][name], tensor)
         assert torch.equal(state["averaged_model"][name], tensor)
-    history = pd.read_csv(paths.HISTORY)
+    history = pd.read_csv(files.history)
     assert history.empty
 
-    _, longer = trainer_from("seed1.pt", ocean, project, model=PUBLISHED, epochs=1)
+    _, longer = trainer_from("seed1.pt", grid, project, model=PUBLISHED, epochs=1)
     longer.run()
     assert [*history.columns, "train/seconds"] == ["epoch", *longer.history[0]]
 
 
-def test_training_goes_on_from_the_weights(project: Path, ocean: Ocean) -> None:
-    _, first = trainer_from_scratch(project, ocean)
-    _, second = trainer_from("own.pt", ocean, project, epochs=1, learning_rate=1e-4)
+def test_training_goes_on_from_the_weights(project: Path, grid: PreparedGrid) -> None:
+    _, first = trainer_from_scratch(project, grid)
+    _, second = trainer_from("own.pt", grid, project, epochs=1, learning_rate=1e-4)
     averages = averaged_state_dict(first.stepper.model, first.ema)
     assert all(torch.equal(averages[n], p) for n, p in second.stepper.model.named_parameters())
     second.run()
     assert second.history[0]["train/mean/loss"] < first.history[0]["train/mean/loss"]
 
 
-def trainer_from_scratch(project: Path, ocean: Ocean) -> tuple[Experiment, Trainer]:
+def trainer_from_scratch(project: Path, grid: PreparedGrid) -> tuple[Experiment, Trainer]:
     """One epoch, saved as a checkpoint of the project's own."""
     experiment = parse(Experiment, tiny.experiment(epochs=1, rollout_calls=[1]), "tiny")
-    trainer = build_trainer(experiment, [ocean], RUNTIME, project / "scratch.pt", lambda epoch, logs: None)
+    trainer = trainer_of(experiment, [grid], project / "scratch.pt")
     trainer.run()
-    _write_results(experiment, ocean, trainer)
-    paths.CHECKPOINT.rename("own.pt")
+    results(trainer, experiment, grid, project).checkpoint.rename("own.pt")
     return experiment, trainer
 
 
-def test_weights_of_other_channels_are_refused(project: Path, ocean: Ocean) -> None:
-    trainer_from_scratch(project, ocean)
+def test_weights_of_other_channels_are_refused(project: Path, grid: PreparedGrid) -> None:
+    trainer_from_scratch(project, grid)
     content = load_tensors(Path("own.pt"))
     content["channels"].reverse()
     save_tensors(content, Path("own.pt"))
     with pytest.raises(UserError, match=r"own.pt: trained on other channels .* order: hfds, tauvo, .* set data.prog"):
-        trainer_from("own.pt", ocean, project)
+        trainer_from("own.pt", grid, project)
 
 
-def test_another_file_or_none_is_refused(project: Path, ocean: Ocean) -> None:
+def test_another_file_or_none_is_refused(project: Path, grid: PreparedGrid) -> None:
     released_file(project / "seed1.pt")
     with pytest.raises(UserError, match=r"initial_weights.sha256: seed1.pt has [0-9a-f]{64}, not 0{64}: it is another"):
-        trainer_from("seed1.pt", ocean, project, sha256="0" * 64, model=PUBLISHED)
+        trainer_from("seed1.pt", grid, project, digest="0" * 64, model=PUBLISHED)
     with pytest.raises(UserError, match=r"initial_weights.path: none.pt: no such file"):
-        trainer_from("none.pt", ocean, project, sha256="0" * 64, model=PUBLISHED)
+        trainer_from("none.pt", grid, project, digest="0" * 64, model=PUBLISHED)
     with pytest.raises(
         UserError, match=r"seed1.pt: these are not the model's weights: of the wrong shape: unet.layers.0"
     ):
-        trainer_from("seed1.pt", ocean, project, model=PUBLISHED | {"expansion": 1})
+        trainer_from("seed1.pt", grid, project, model=PUBLISHED | {"expansion": 1})
 
 
 def test_the_file_is_found_from_a_copy_of_the_project(
-    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, ocean: Ocean
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, grid: PreparedGrid
 ) -> None:
     digest = sha256(released_file(project / "seed1.pt"))
     monkeypatch.setenv("DVC_ROOT", str(project))
     monkeypatch.chdir(tmp_path_factory.mktemp("copy"))
-    trainer_from("seed1.pt", ocean, project, sha256=digest, model=PUBLISHED)
+    trainer_from("seed1.pt", grid, project, digest=digest, model=PUBLISHED)
 
 
-def test_imported_weights_predict_as_in_the_published_model(project: Path, ocean: Ocean) -> None:
+def test_imported_weights_predict_as_in_the_published_model(project: Path, grid: PreparedGrid) -> None:
     """Of a trainer's stepper and of `load`, on the ocean's own mask."""
     released_file(project / "seed1.pt")
-    _, trainer = trainer_from("seed1.pt", ocean, project, model=PUBLISHED)
-    context = OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid)
-    published = load(project / "seed1.pt", grid=context)
+    _, trainer = trainer_from("seed1.pt", grid, project, model=PUBLISHED)
+    published = load(project / "seed1.pt", grid=context_of(grid))
     states, forcing = torch.randn(1, 2, 9, 16, 32), torch.randn(1, 2, 3, 16, 32)
     with torch.no_grad():
         expected = trainer.stepper.model.eval()(states, forcing)

@@ -2,13 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from ocean_emulators.build import build_trainer, context_of
+from ocean_emulators.build import context_of
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.prepared import PreparedGrid
@@ -17,28 +16,16 @@ from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.runtime import Runtime
 from ocean_emulators.tensors import load_tensors, save_tensors
 from ocean_emulators.train.schedules import schedule
-from ocean_emulators.train.trainer import Report, Trainer, averaged_state_dict
-from ocean_emulators.workspace import Workspace
+from ocean_emulators.train.trainer import Trainer, averaged_state_dict
 from tests import tiny
-
-RUNTIME = Runtime(device="cpu")
+from tests.trainers import quiet, trainer_of
 
 
 @pytest.fixture
 def grid(store: PackedStore, statistics: Statistics) -> PreparedGrid:
     return PreparedGrid.of("x1", store, statistics)
-
-
-def trainer_of(experiment: Experiment, grids: Sequence[PreparedGrid], checkpoint: Path, report: Report) -> Trainer:
-    here = Workspace(checkpoint.parent, checkpoint.parent)
-    return build_trainer(experiment.training, {g.name: g for g in grids}, RUNTIME, here, checkpoint, report)
-
-
-def quiet(epoch: int, logs: dict[str, float]) -> None:
-    pass
 
 
 class Interrupted(Exception):
@@ -60,7 +47,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(
     tree = tiny.experiment(epochs=3, rollout_calls=[1, 1, 2], input_noise=0.2)
     tree["model"]["norm"] = norm
     experiment = parse(Experiment, tree, "tiny")
-    whole = trainer_of(experiment, [grid], tmp_path / "whole.pt", quiet)
+    whole = trainer_of(experiment, [grid], tmp_path / "whole.pt")
     whole.run()
 
     path = tmp_path / "parts.pt"
@@ -70,7 +57,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(
         with pytest.raises(Interrupted):
             part.run()
         assert part.epoch == epoch
-    last = trainer_of(experiment, [grid], path, quiet)
+    last = trainer_of(experiment, [grid], path)
     assert last.resume()
     last.run()
 
@@ -86,7 +73,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(
 
 def test_it_learns(grid: PreparedGrid, tmp_path: Path) -> None:
     experiment = parse(Experiment, tiny.experiment(epochs=4, rollout_calls=[1], batch_size=8), "tiny")
-    trainer = trainer_of(experiment, [grid], tmp_path / "last.pt", quiet)
+    trainer = trainer_of(experiment, [grid], tmp_path / "last.pt")
     trainer.run()
     losses = [logs["train/mean/loss"] for logs in trainer.history]
     assert losses[-1] < 0.8 * losses[0]
@@ -108,7 +95,7 @@ def test_another_seed_is_another_run(grid: PreparedGrid, tmp_path: Path) -> None
 def test_without_a_checkpoint_there_is_nothing_to_resume(
     grid: PreparedGrid, experiment: Experiment, tmp_path: Path
 ) -> None:
-    assert not trainer_of(experiment, [grid], tmp_path / "last.pt", quiet).resume()
+    assert not trainer_of(experiment, [grid], tmp_path / "last.pt").resume()
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
@@ -148,7 +135,7 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     grids = [PreparedGrid.of(name, store, statistics) for name, store in stores.items()]
     assert [grid.store.grid.shape for grid in grids] == [(16, 32), (8, 16)]
 
-    whole = trainer_of(both, grids, tmp_path / "whole.pt", quiet)
+    whole = trainer_of(both, grids, tmp_path / "whole.pt")
     draws = whole.samplers[0].batches(epoch=0)
     shown = [sum(len(draw.indices) for draw in draws if draw.grid == name) for name in ("x1", "x2")]
     assert shown == [145, round(0.5 * 145)]
@@ -160,7 +147,7 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     part = trainer_of(both, grids, tmp_path / "parts.pt", interrupt)
     with pytest.raises(Interrupted):
         part.run()
-    rest = trainer_of(both, grids, tmp_path / "parts.pt", quiet)
+    rest = trainer_of(both, grids, tmp_path / "parts.pt")
     assert rest.resume()
     rest.run()
     assert history(rest) == history(whole)
