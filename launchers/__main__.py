@@ -9,7 +9,7 @@ from launchers.submit import submit
 from ocean_emulators.datasets.config import DataSections
 from ocean_emulators.datasets.statistics.normalisation import read_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
-from ocean_emulators.errors import exit_on_user_error
+from ocean_emulators.errors import exit_on_user_error, outliving_readers
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.jobs.base import Job
 from ocean_emulators.plan import count_windows, look_ahead
@@ -58,5 +58,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m launchers", description="Run a stage of dvc.yaml, as DVC does.")
     parser.add_argument("stage", choices=STAGES)
     options = parser.parse_args()
-    with exit_on_user_error():
+    with outliving_readers(), exit_on_user_error():
         main(options.stage)
