@@ -4,7 +4,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+PYTHON := $(or $(PYTHON),$(shell command -v python3))
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
@@ -19,12 +19,22 @@ help:
 
 install: .venv/installed
 
+# An environment of another Python, or of one that is gone, is made anew.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $$($(PYTHON) --version) is too old: Python 3.11 or later is needed (make PYTHON=python3.12 …)" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
-	pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@[ "$$($(BIN)/python --version 2>&1)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear .venv
+	@$(by_uv) $(packages) || { echo "not by uv: pip takes minutes" >&2; $(BIN)/python -m pip install --quiet $(packages); }
 	touch $@
+
+packages := --constraint constraints.txt --editable '.[dev]'
+# uv takes seconds, but reads none of pip's settings: it is told where pip finds packages.
+pip_finds = $$($(BIN)/python -m pip config list | sed -n "s/.*[.]$(1)='\(.*\)'/\1/p" | sed 's/\\n/ /g' | xargs)
+by_uv = { command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv; } && links="$(call pip_finds,find-links)" && \
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$${links// /,}}" UV_INDEX_STRATEGY=unsafe-best-match \
+	UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$(call pip_finds,index-url)}" \
+	UV_EXTRA_INDEX_URL="$${UV_EXTRA_INDEX_URL:-$(call pip_finds,extra-index-url)}" \
+	uv pip install --quiet --python $(BIN)/python
 
 repro: install
 	dvc repro

@@ -118,7 +118,7 @@ def straightforward(prepared: Prepared) -> Callable[[], torch.Tensor]:
 
 def iterating(windows: Windows) -> Callable[[], object]:
     """An epoch of windows from a loader that reads ahead."""
-    loader = Loader(TrainData([windows]), BatchSampler([len(windows)], 1, seed=0), ahead=2)
+    loader = Loader(TrainData({"x1": windows}), BatchSampler({"x1": len(windows)}, 1, seed=0), ahead=2)
 
     def epoch() -> None:
         for _ in loader:

@@ -68,7 +68,7 @@ def train(config: Experiment, checkpoint: Path) -> dict[str, torch.Tensor]:
 def score(config: Experiment, weights: dict[str, torch.Tensor], factor: int) -> list[dict[str, float]]:
     """For each lead, days: normalised RMSE of all fields together, and the power at the smallest scale."""
     ocean = open_ocean(config.data, torch.device("cpu"), factor)
-    model = config.model.build(OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid))
+    model = config.model.build(OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid, ocean.name))
     model.load_state_dict(weights)
     stepper, period = Stepper(model, config.model), config.data.periods.test
     rows = Rows(ocean.store, ocean.packing, ocean.store.indices(period, "test"), "host")

@@ -40,7 +40,7 @@ def measure(repeats: int) -> list[Result]:
     config = SamudraConfig(widths=(32, 48, 64), dilation=(1, 2, 4), expansion=1, norm="none")
     model = config.build(context)
     loss = LossConfig().build(context, [c.field.name for c in packing.prognostic], torch.ones(SHAPE))
-    stepper = Stepper(model, config, [loss])
+    stepper = Stepper(model, config, {context.name: loss})
     rows = torch.randn(2, packing.mask.sum())
     dense = packing.unpack(rows)
     prognostic, forcing = dense[None, :, packing.prognostic_channels], dense[None, :, packing.forcing_channels]

@@ -9,11 +9,12 @@ from launchers.submit import submit
 from ocean_emulators.datasets.config import DataSections
 from ocean_emulators.datasets.statistics.normalisation import read_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
-from ocean_emulators.errors import exit_on_user_error, outliving_readers
+from ocean_emulators.errors import exit_on_user_error
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.jobs.base import Job
 from ocean_emulators.plan import count_windows, look_ahead
 from ocean_emulators.stages import compare, evaluate, prepare, stats, train
+from ocean_emulators.streams import outliving_readers
 from ocean_emulators.tracking import Provenance
 from ocean_emulators.workspace import Workspace
 

@@ -23,12 +23,15 @@ class LaunchConfig(Config):
 
 
 def load_launch_config() -> LaunchConfig:
-    """The file that the environment variable OCEAN_EMULATORS_LAUNCH names, else `configs/launch/inline.yaml`.
+    """The file that the environment variable OCEAN_EMULATORS_LAUNCH names, else `configs/launch/inline.yaml`, if it is there.
 
     Raises
     ------
     UserError
-        If the file is missing or not valid.
+        If a file that is named is missing, or one is not valid.
     """
-    path = Path(os.environ.get(VARIABLE, DEFAULT))
+    named = os.environ.get(VARIABLE)
+    if named is None and not DEFAULT.is_file():
+        return LaunchConfig()
+    path = Path(named or DEFAULT)
     return parse(LaunchConfig, load_yaml(path), str(path))

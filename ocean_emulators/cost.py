@@ -57,13 +57,18 @@ class Cost:
 
 
 @torch.enable_grad()
-def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolution: int = 0) -> Cost:
-    """Cost of a call of a model that is built for `oceans`, on one of them; compilation may save some of it."""
+def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], grid: str | None = None) -> Cost:
+    """Cost of a call of a model that is built for `oceans`, on one of their grids (None where there is one alone).
+
+    Compilation may save some of it.
+    """
+    assert grid or len(oceans) == 1, "on which of the grids?"
+    ocean = next(ocean for ocean in oceans if grid in (None, ocean.name))
     with torch.device("meta"):
         model = config.replace(compile=False).build(*oceans).train()
     with FakeTensorMode():
         _pretend(model)
-        call = partial(_call, model, oceans[resolution], resolution)
+        call = partial(_call, model, ocean)
         # The counter knows attention as matrix products alone. It keeps what it sees, so memory is looked at without it.
         with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
             forward, total = call(1, flops.get_total_flops)
@@ -83,14 +88,12 @@ def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], resolu
     )
 
 
-def _call(
-    model: BaseModel, ocean: OceanContext, resolution: int, batch: int, read: Callable[[], int]
-) -> tuple[int, int]:
+def _call(model: BaseModel, ocean: OceanContext, batch: int, read: Callable[[], int]) -> tuple[int, int]:
     """A forward and a backward pass; what `read` says after each."""
     config = model.config
     states = torch.empty(batch, config.input_states, ocean.n_prognostic, *ocean.grid_shape)
     forcing = torch.empty(batch, len(config.forcing_times), ocean.n_forcing, *ocean.grid_shape)
-    out = model(states, forcing, resolution)
+    out = model(states, forcing, ocean.name)
     after_forward = read()
     gradients = torch.autograd.grad(out.sum(), list(model.parameters()))
     after_backward = read()

@@ -1,28 +1,46 @@
-"""The one exception for what a user can get wrong, and how programs end."""
+"""The one exception for what a user can get wrong, how it ends a program, and what no text may say: keys in URLs."""
 
-import io
-import os
-import select
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any
+
+from ocean_emulators.streams import is_unread, lead_nowhere
 
 EXIT_CODE = 2
-_KILLED_BY_SIGPIPE = 128 + 13
-"""as a shell reports it"""
+_KILLED_BY_SIGPIPE = 128 + 13  # as a shell reports it
+HIDDEN = "***"
+
+# Up to what ends a URL in a text, or another one behind a comma.
+_URL = re.compile(r"""(?<=://)(?:(?![,;|][a-z][\w+.-]*://)[^\s"<>])+""", re.IGNORECASE)
+# A password may hold anything, so that it ends at the last @. `git@` is how everyone is called who shows a key of SSH.
+_LOGIN = re.compile(r"\A(?!git@)(?:[^/?#@:]*:.*@|[^/?#]*@)")
+_QUERY = re.compile(r"""([?#&;](?:[^=&;#]*=)?)[^&#]+?(?=[')\],.:;]*(?:[&#]|$))""")
+# Libraries quote the path of a URL without its server.
+_NAMED = re.compile(
+    r"""([?&][\w.-]*(?:token|key|sig|secret|pass|pw|cred|auth|code)[\w.-]*=)[^\s&#"'<>]+""", re.IGNORECASE
+)
 
 
 class UserError(Exception):
     """A mistake in what was asked or given: says what, where, and the way out.
 
-    Programs print the message without a traceback and exit with 2. Mistakes of ours stay asserts.
+    Programs print the message without a traceback and exit with 2. Mistakes of ours stay asserts. Passwords and keys in URLs
+    are hidden.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(mask(message))
 
 
 @contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` into a message and exit code 2, and end quietly where nobody reads on, as in `… | head`."""
+    """Turn a `UserError` into a message and exit code 2, any other into a traceback without keys and exit code 1.
+
+    Where nobody reads what was printed, as in `… | head`, the end is quiet.
+    """
     try:
         yield
         if sys.stdout is not None:
@@ -30,61 +48,28 @@ def exit_on_user_error() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_CODE)
-    except BrokenPipeError:
-        if not _is_unread(sys.stdout):
-            raise  # it was another pipe, such as a connection
-        _lead_nowhere(sys.stdout)
-        sys.exit(_KILLED_BY_SIGPIPE)
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and is_unread(sys.stdout):  # else it was another pipe: a connection
+            lead_nowhere(sys.stdout)
+            sys.exit(_KILLED_BY_SIGPIPE)
+        print(mask(traceback.format_exc()), file=sys.stderr, end="")
+        sys.exit(1)
 
 
-@contextmanager
-def outliving_readers() -> Iterator[None]:
-    """Let a program run on, silently, when what reads its output or its messages ends or was never there.
-
-    What has been computed for days shall not be lost with the terminal.
-    """
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Undying(stream or open(os.devnull, "w")) for stream in before)  # noqa: SIM115
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        sys.stdout, sys.stderr = before
+def brief(error: BaseException) -> str:
+    """The first line of what an error says, or else its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _is_unread(stream: TextIO) -> bool:
-    poll = select.poll()
-    poll.register(stream.fileno(), select.POLLOUT)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+def mask(text: str) -> str:
+    """A text whose URLs have no name and password, and no values behind `?`, any more."""
+    return _NAMED.sub(rf"\1{HIDDEN}", _URL.sub(_masked, text))
 
 
-def _lead_nowhere(stream: TextIO) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def holds_keys(value: Any) -> bool:
+    """Whether a value is a text that `mask` would change."""
+    return isinstance(value, str) and mask(value) != value
 
 
-class _Undying(io.TextIOBase):
-    """A text stream that leads nowhere once nobody reads it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            _lead_nowhere(self._stream)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except BrokenPipeError:
-            _lead_nowhere(self._stream)
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("write", "flush", "writelines", "_stream", "__class__"):
-            return super().__getattribute__(name)
-        return getattr(self._stream, name)
+def _masked(url: re.Match[str]) -> str:
+    return _QUERY.sub(rf"\1{HIDDEN}", _LOGIN.sub(f"{HIDDEN}@", url[0]))

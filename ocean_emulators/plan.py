@@ -26,16 +26,16 @@ class Plan:
     """What an experiment will do, known from the source's metadata before any work."""
 
     experiment: Experiment
-    grids: dict[str, tuple[int, int]]
+    grids: Mapping[str, tuple[int, int]]
     """(lat, lon) by the name of the grid"""
     step_days: float
     times: dict[str, int]
     """number of times in each period"""
     gaps: dict[str, int]
     """number of steps in each period that a leap day makes one day longer"""
-    windows: dict[str, int]
+    windows: Mapping[str, int]
     """number of training windows, validation windows, forecast starts, and steps of the free run"""
-    wet_cells: dict[str, int]
+    wet_cells: Mapping[str, int]
     """of all channels together, by the name of the grid"""
     costs: dict[tuple[Precision, Checkpointing], Cost]
     """of a call, on the largest grid that is trained on, by precision and by what is kept for back-propagation"""

@@ -1,6 +1,6 @@
 """The Stepper: one rollout, three uses: `train_batch`, `validate_batch`, `inference`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,8 @@ from ocean_emulators.models.base import BaseModelConfig
 class BatchOutput:
     """What a batch gave."""
 
-    resolution: int
-    """number of the resolution that the batch was of"""
+    grid: str
+    """name of the grid that the batch was on"""
     loss: Tensor
     """scalar; on the graph when it comes from `train_batch`"""
     channel_loss: Tensor
@@ -32,19 +32,19 @@ class Stepper:
     ----------
     model: maps (states, forcing) to the next states, see `BaseModel.forward`
     config: the model's configuration, which says what times a call reads and writes
-    losses: of each resolution; needed for training and validation only
+    losses: by the name of the grid; needed for training and validation only
     detach_every: training cuts the gradient before every n-th call; 0 never does
-    input_noise: of each resolution, standard deviation of noise on the states that training begins from, [channel, lat, lon],
-        normalised; empty for none
+    input_noise: by the name of the grid, standard deviation of noise on the states that training begins from,
+        [channel, lat, lon], normalised; empty for none
     """
 
     def __init__(
         self,
         model: nn.Module,
         config: BaseModelConfig,
-        losses: Sequence[MaskedLoss] = (),
+        losses: Mapping[str, MaskedLoss] = {},
         detach_every: int = 0,
-        input_noise: Sequence[Tensor] = (),
+        input_noise: Mapping[str, Tensor] = {},
     ) -> None:
         self.model, self.config, self.losses = model, config, losses
         self.detach_every, self.input_noise = detach_every, input_noise
@@ -55,7 +55,7 @@ class Stepper:
         return self.config.requirements
 
     def rollout(
-        self, states: Tensor, forcing: Callable[[int], Tensor], calls: int, resolution: int = 0
+        self, states: Tensor, forcing: Callable[[int], Tensor], calls: int, grid: str | None = None
     ) -> Iterator[Tensor]:
         """Feed the emulator its own output.
 
@@ -64,7 +64,7 @@ class Stepper:
         states: [batch, input state, channel, lat, lon], normalised
         forcing: for each call its forcing, [batch, forcing time, forcing channel, lat, lon]
         calls: how often to call the model
-        resolution: number of the resolution that they are of
+        grid: the name of the grid that they are on; None where the model was built for one alone
 
         Yields
         ------
@@ -73,14 +73,14 @@ class Stepper:
         for call in range(calls):
             if call and self.detach_every and call % self.detach_every == 0:
                 states = states.detach()
-            predicted = self.model(states, forcing(call), resolution)
+            predicted = self.model(states, forcing(call), grid)
             yield predicted
             states = torch.cat([states, predicted], dim=1)[:, -self.config.input_states :]
 
     def train_batch(self, batch: Batch, calls: int, generator: torch.Generator | None = None) -> BatchOutput:
         """Loss of a rollout over windows; call `loss.backward()` on it. `generator` draws the input noise."""
         self.model.train()
-        return self._loss_of_windows(batch, calls, lambda states: self._with_noise(states, batch.resolution, generator))
+        return self._loss_of_windows(batch, calls, lambda states: self._with_noise(states, batch.grid, generator))
 
     @torch.no_grad()
     def validate_batch(self, batch: Batch, calls: int) -> BatchOutput:
@@ -88,11 +88,11 @@ class Stepper:
         self.model.eval()
         return self._loss_of_windows(batch, calls, lambda states: states)
 
-    def _with_noise(self, states: Tensor, resolution: int, generator: torch.Generator | None) -> Tensor:
+    def _with_noise(self, states: Tensor, grid: str, generator: torch.Generator | None) -> Tensor:
         if not self.input_noise:
             return states
         noise = torch.randn(states.shape, generator=generator, device=states.device)
-        return states + self.input_noise[resolution] * noise
+        return states + self.input_noise[grid] * noise
 
     def _loss_of_windows(self, batch: Batch, calls: int, perturb: Callable[[Tensor], Tensor]) -> BatchOutput:
         needs, now = self.requirements, self.requirements.past
@@ -102,12 +102,12 @@ class Stepper:
             return batch.forcing[:, [now + offset for offset in needs.forcing_offsets(call)]]
 
         losses = []
-        for call, predicted in enumerate(self.rollout(initial, forcing_of, calls, batch.resolution)):
+        for call, predicted in enumerate(self.rollout(initial, forcing_of, calls, batch.grid)):
             first = now + 1 + call * needs.output_states
             truth = batch.prognostic[:, first : first + needs.output_states]
-            losses.append(self.losses[batch.resolution](predicted, truth))
+            losses.append(self.losses[batch.grid](predicted, truth))
         channel_loss = torch.stack(losses)
-        return BatchOutput(batch.resolution, channel_loss.mean(), channel_loss.detach())
+        return BatchOutput(batch.grid, channel_loss.mean(), channel_loss.detach())
 
     @torch.no_grad()
     def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:

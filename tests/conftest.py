@@ -1,6 +1,7 @@
 """Shared fixtures: the tiny ocean, prepared once."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ocean_emulators.datasets.store.packed_store import PackedStore, open_store,
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.workspace import Workspace
 from tests import tiny
-from tests.pipeline import new_workspace, run_all
+from tests.pipeline import configure, new_workspace, run_all
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +58,12 @@ def project(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A project on the tiny ocean in which all stages were run; not to be changed."""
     return run_all(new_workspace(tmp_path_factory.mktemp("made") / "project"))
+
+
+@pytest.fixture
+def workspace(made: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the project in which all stages were run, to be changed at will."""
+    copy = Workspace(tmp_path / "copy", tmp_path / "copy")
+    shutil.copytree(made.root, copy.root)
+    configure(copy, tiny.experiment(copy.root / "tiny.zarr"))
+    return copy

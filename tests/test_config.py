@@ -16,7 +16,7 @@ from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.render import render
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.source.location import read_pointer
+from ocean_emulators.datasets.source.pinning import read_pointer
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.ocean.calendar import within
@@ -56,7 +56,7 @@ def refused(changes: list[str]) -> str:
     [
         ("model.widht=3", ["model.widht", "unknown key", "did you mean 'width'"]),
         ("train.epochs=many", ["train.epochs", "'many'", "integer"]),
-        ("model.type=unet", ["model.type: found 'unet'", "expected one of: samudra, fomo"]),
+        ("model.type=unet", ["model.type: found 'unet'", "expected one of: fomo, samudra"]),
         ("model={type: null}", ["model.type: found nothing: expected one of"]),
         ("model=null", ["model: found nothing: expected keys and values"]),
         ("evaluation.led_days=30", ["evaluation.led_days: unknown key", "did you mean 'lead_days'"]),

@@ -73,13 +73,13 @@ def test_means_conserve_what_each_channel_holds_in_its_ocean(shape: tuple[int, i
     assert isinstance(encoder, ConservativeEncoder)
     x = torch.randn(2, 5, *shape)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        means = encoder(x, 0)[:, :3].double()
+        means = encoder(x, "x1")[:, :3].double()
     area = torch.tensor(np.outer(np.diff(np.sin(np.deg2rad(Axes.of(context).lat))), np.full(shape[1], 360 / shape[1])))
     fine = (x[:, :3].double() * wet * area).sum((-2, -1))
-    coarse = (means * encoder.wet_area(0)[:3].double()).sum((-2, -1))
+    coarse = (means * encoder.wet_area("x1")[:3].double()).sum((-2, -1))
     assert torch.allclose(fine, coarse, atol=1e-3)
-    constant = encoder(torch.ones(1, 5, *shape), 0)[0, :3]
-    has_ocean = encoder.wet_area(0)[:3] > 1e-6
+    constant = encoder(torch.ones(1, 5, *shape), "x1")[0, :3]
+    has_ocean = encoder.wet_area("x1")[:3] > 1e-6
     assert torch.allclose(constant[has_ocean], torch.ones(int(has_ocean.sum())), atol=1e-4)
 
 
@@ -89,12 +89,12 @@ def test_what_stands_on_land_changes_nothing_of_the_latent_means() -> None:
     encoder = ConservativeEncoderConfig(width=4).build(3, [0, 1, 2], [context], Axes.of(context).latent((45, 45)))
     x = torch.randn(1, 3, 16, 32)
     changed = torch.where(wet, x, x + 100)
-    assert torch.equal(encoder(x, 0)[:, :3], encoder(changed, 0)[:, :3])
+    assert torch.equal(encoder(x, "x1")[:, :3], encoder(changed, "x1")[:, :3])
 
 
 def test_one_set_of_weights_runs_on_every_resolution() -> None:
     """On those it was built for, and on others: some that patches don't divide, one coarser than the latent grid."""
-    model = fomo(ocean(16, 32), ocean(8, 16))
+    model = fomo(ocean(16, 32), ocean(8, 16, name="x2"))
     for shape in ((16, 32), (8, 16), (12, 20), (5, 9), (30, 64)):
         wet = land(*shape)
         other = fomo(ocean(*shape, wet=wet), prediction="state")
@@ -114,18 +114,18 @@ def test_a_fresh_model_knows_no_seam() -> None:
 
 
 def test_the_size_of_cells_is_learned() -> None:
-    model = fomo(ocean(16, 32), ocean(8, 16))
-    model(torch.randn(1, 1, 3, 16, 32), torch.randn(1, 2, 1, 16, 32)).sum().backward()
+    model = fomo(ocean(16, 32), ocean(8, 16, name="x2"))
+    model(torch.randn(1, 1, 3, 16, 32), torch.randn(1, 2, 1, 16, 32), "x1").sum().backward()
     gradients = [p.grad for name, p in model.named_parameters() if "modulation.weight" in name]
     assert gradients and all(g is not None and (g != 0).any() for g in gradients)
 
 
 def test_residual_with_a_zero_head_is_persistence() -> None:
-    model = fomo(ocean(16, 32), ocean(8, 16))
+    model = fomo(ocean(16, 32), ocean(8, 16, name="x2"))
     torch.nn.init.zeros_(model.decoder.head.weight)
-    for resolution, shape in enumerate(((16, 32), (8, 16))):
+    for grid, shape in {"x1": (16, 32), "x2": (8, 16)}.items():
         states = torch.randn(2, 1, 3, *shape)
-        assert torch.equal(model(states, torch.randn(2, 2, 1, *shape), resolution), states)
+        assert torch.equal(model(states, torch.randn(2, 2, 1, *shape), grid), states)
 
 
 SMALL = {"latents": 2, "latent_width": 4, "heads": 1, "head_width": 4}
@@ -189,7 +189,9 @@ def test_a_perceiver_shares_its_latent_grid_with_the_other_part(read_by: str) ->
     changed = states.clone()
     changed[..., 12, 6] += 1
     if read_by == "decoder":  # whose window is the whole grid
-        latents = [model.encoder(torch.cat([s.flatten(1, 2), forcing.flatten(1, 2)], 1), 0) for s in (states, changed)]
+        latents = [
+            model.encoder(torch.cat([s.flatten(1, 2), forcing.flatten(1, 2)], 1), "x1") for s in (states, changed)
+        ]
         moved = (latents[0] - latents[1]).abs().sum((0, 1)).nonzero()
         assert (moved - torch.tensor([12, 6])).abs().max() <= 2
         return

@@ -14,7 +14,8 @@ from ocean_emulators.cli.describe import describe_source
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.source.location import Location, pin
+from ocean_emulators.datasets.source.location import Location
+from ocean_emulators.datasets.source.pinning import pin
 from ocean_emulators.errors import exit_on_user_error
 from ocean_emulators.testing.coded_ocean import write_om4
 from tests import tiny

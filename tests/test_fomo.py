@@ -41,13 +41,19 @@ PRESET = Path(__file__).parents[1] / "configs" / "model" / "fomo_published.yaml"
 
 
 def ocean(
-    n_lat: int, n_lon: int, n_prognostic: int = 3, n_forcing: int = 1, wet: Tensor | None = None, reach: float = 90.0
+    n_lat: int,
+    n_lon: int,
+    n_prognostic: int = 3,
+    n_forcing: int = 1,
+    wet: Tensor | None = None,
+    reach: float = 90.0,
+    name: str = "x1",
 ) -> OceanContext:
     """A grid of equal steps from -reach to reach, whose longitudes begin half a cell east of Greenwich."""
     mask = torch.ones(n_prognostic, n_lat, n_lon, dtype=torch.bool) if wet is None else wet
     lat = (torch.arange(n_lat, dtype=torch.float64) + 0.5) * 2 * reach / n_lat - reach
     lon = (torch.arange(n_lon, dtype=torch.float64) + 0.5) * 360 / n_lon
-    return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.full((n_prognostic,), 0.1))
+    return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.full((n_prognostic,), 0.1), name)
 
 
 def small(**changes: object) -> FomoConfig:
@@ -96,32 +102,45 @@ def test_defaults_are_the_published_structure() -> None:
     )
 
 
-def call(model: Fomo, shape: tuple[int, int], resolution: int = 0, wet: Tensor | None = None) -> Tensor:
+def call(model: Fomo, shape: tuple[int, int], grid: str | None = None, wet: Tensor | None = None) -> Tensor:
     torch.manual_seed(1)
     states, forcing = torch.randn(2, 1, 3, *shape), torch.randn(2, 2, 1, *shape)
-    y: Tensor = model(states if wet is None else states * wet, forcing, resolution)
+    y: Tensor = model(states if wet is None else states * wet, forcing, grid)
     return y
 
 
 @pytest.mark.parametrize("prediction", ["state", "change"])
 def test_keeps_each_grid_and_zeros_on_land(prediction: str) -> None:
-    shapes = [(16, 32), (32, 48)]
-    wet = [torch.rand(3, *shape) > 0.4 for shape in shapes]
+    shapes = {"x1": (16, 32), "x2": (32, 48)}
+    wet = {grid: torch.rand(3, *shape) > 0.4 for grid, shape in shapes.items()}
     config = small(prediction=prediction, coordinates=True, bathymetry=True)
-    model = config.build(*(ocean(*shape, wet=w) for shape, w in zip(shapes, wet, strict=True)))
-    for resolution, (shape, w) in enumerate(zip(shapes, wet, strict=True)):
-        y = call(model, shape, resolution, w)
+    model = config.build(*(ocean(*shape, wet=wet[grid], name=grid) for grid, shape in shapes.items()))
+    for grid, shape in shapes.items():
+        y = call(model, shape, grid, wet[grid])
         assert y.shape == (2, 1, 3, *shape)
-        assert (y[:, :, ~w] == 0).all()
-        assert (y[:, :, w] != 0).all()
+        assert (y[:, :, ~wet[grid]] == 0).all()
+        assert (y[:, :, wet[grid]] != 0).all()
+
+
+def test_a_grid_is_known_by_its_name_alone() -> None:
+    """The order that a model was given its grids in means nothing, and none is guessed where there are several."""
+    grids = [ocean(16, 32), ocean(32, 64, name="x2")]
+    model, other = small().build(*grids), small().build(*reversed(grids))
+    other.load_state_dict(model.state_dict())
+    for grid in grids:
+        assert torch.equal(call(model, grid.grid_shape, grid.name), call(other, grid.grid_shape, grid.name))
+    with pytest.raises(AssertionError, match="on which of the grids"):
+        call(model, (16, 32))
+    with pytest.raises(AssertionError, match="two grids of one name"):
+        small().build(ocean(16, 32), ocean(32, 64))
 
 
 def test_weights_belong_to_no_grid() -> None:
     """Weights from two resolutions run on one of them, on a third, and on a part of the globe."""
-    model = small().build(ocean(16, 32), ocean(32, 64))
+    model = small().build(ocean(16, 32), ocean(32, 64, name="x2"))
     alone = small().build(ocean(32, 64))
     alone.load_state_dict(model.state_dict())
-    assert torch.equal(call(model, (32, 64), 1), call(alone, (32, 64)))
+    assert torch.equal(call(model, (32, 64), "x2"), call(alone, (32, 64)))
     for shape, reach in (((24, 16), 90.0), ((48, 48), 90.0), ((16, 32), 45.0)):
         third = small(patch_extent=(reach / 4, 22.5)).build(ocean(*shape, reach=reach))
         third.load_state_dict(model.state_dict())
@@ -155,13 +174,13 @@ def test_no_patch_sees_another_before_the_processor_and_no_window_beyond_its_rin
     x = torch.randn(1, 5, 16, 32)
     elsewhere = x.clone()
     elsewhere[..., :2, :2] += 1  # the patch in the south-west
-    changed = (model.encoder(x, 0) != model.encoder(elsewhere, 0)).any(1)[0]
+    changed = (model.encoder(x, "x1") != model.encoder(elsewhere, "x1")).any(1)[0]
     assert changed[0, 0]
     assert changed.sum() == 1
     latent = torch.randn(1, 8, 8, 16)
     other = latent.clone()
     other[0, :, 0, 0] = torch.randn(8)  # not a constant: that is what normalisation takes off
-    changed = (model.decoder(latent, x, 0) != model.decoder(other, x, 0)).any(1)[0]
+    changed = (model.decoder(latent, x, "x1") != model.decoder(other, x, "x1")).any(1)[0]
     expected = torch.zeros(16, 32, dtype=torch.bool)
     expected[:8, :8] = expected[:8, -8:] = True  # its own window, and the one that it borders around the globe
     assert torch.equal(changed, expected)
@@ -286,13 +305,13 @@ def test_waves_need_float64() -> None:
 
 
 def test_encodings_are_added() -> None:
-    grids = cut([ocean(16, 32), ocean(32, 64)], (22.5, 22.5))
+    grids = cut([ocean(16, 32), ocean(32, 64, name="x2")], (22.5, 22.5))
     encoding = PatchEncoding(8, grids)
     x = torch.randn(2, 8, 16, 8)
-    for resolution, grid in enumerate(grids):
+    for grid in grids:
         position, scale = (torch.tensor(f(grid, 8)).float() for f in (position_encoding, scale_encoding))
         expected = x + encoding.position(position) + encoding.scale(scale)
-        assert torch.allclose(encoding(x, resolution), expected, atol=1e-6)
+        assert torch.allclose(encoding(x, grid.name), expected, atol=1e-6)
 
 
 # --- Patches, windows, chunks
@@ -313,10 +332,10 @@ def test_windows_decoded_together_are_those_decoded_one_by_one(ring: int) -> Non
     decoder = config.build(8, 3, [grid])
     randomise(decoder)
     latent = torch.randn(2, 8, 8, 16)
-    together = decoder(latent, latent, 0)
+    together = decoder(latent, latent, "x1")
     assert together.shape == (2, 3, 16, 32)
     xyz = grid.ocean.unit_sphere()
-    tokens = decoder.encoding(latent.permute(0, 2, 3, 1), 0)
+    tokens = decoder.encoding(latent.permute(0, 2, 3, 1), "x1")
     for i, j in np.ndindex(2, 4):
         for batch in range(2):
             patches = []
@@ -335,10 +354,10 @@ def test_one_window_can_hold_all_patches() -> None:
     grid = cut([ocean(16, 32)], (22.5, 22.5))[0]
     decoder = small().decoder.replace(window=None).build(8, 3, [grid])
     latent = torch.randn(1, 8, 8, 16)
-    tokens = decoder.encoding(latent.permute(0, 2, 3, 1), 0).flatten(1, 2)
+    tokens = decoder.encoding(latent.permute(0, 2, 3, 1), "x1").flatten(1, 2)
     queries = decoder.query(grid.ocean.unit_sphere().flatten(1).T[None])
     expected = decoder.head(decoder.perceiver(tokens, queries)).transpose(1, 2).reshape(1, 3, 16, 32)
-    assert torch.allclose(decoder(latent, latent, 0), expected, atol=1e-5)
+    assert torch.allclose(decoder(latent, latent, "x1"), expected, atol=1e-5)
 
 
 def test_chunks_change_neither_values_nor_gradients() -> None:
@@ -372,7 +391,7 @@ def test_a_model_in_chunks_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None
     for most in (2**27, 1000):
         for module in ("perceiver_encoder", "perceiver_decoder"):
             limited: Callable[..., Tensor] = lambda *a, values, most=most: in_chunks(*a, values=values, most=most)  # noqa: E731
-            monkeypatch.setattr(f"ocean_emulators.models.{module}.in_chunks", limited)
+            monkeypatch.setattr(f"ocean_emulators.models.fomo.{module}.in_chunks", limited)
         model.zero_grad()
         call(model, (16, 32)).square().sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
@@ -394,7 +413,7 @@ def test_a_model_in_chunks_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None
         ({"patch_extent": (4, 90)}, [ocean(16, 32)], r"are 0 × 8 cells .* the nearest that fits is \[11.25, 90\]"),
         (
             {"patch_extent": (22.5, 20)},
-            [ocean(16, 32), ocean(32, 36)],
+            [ocean(16, 32), ocean(32, 36, name="x2")],
             r"model.patch_extent: \[22.5, 20\] degrees give 8 × 16 patches on the grid of 16 × 32 but 8 × 18 patches on "
             r"the grid of 32 × 36; all resolutions must have as many: the nearest that fits is \[22.5, 90\]",
         ),
@@ -434,7 +453,7 @@ def test_a_patch_is_as_large_on_a_part_of_the_globe() -> None:
 
 
 def test_the_decoder_can_be_built_for_one_resolution_or_many() -> None:
-    grids = cut([ocean(16, 32), ocean(32, 64)], (22.5, 22.5))
+    grids = cut([ocean(16, 32), ocean(32, 64, name="x2")], (22.5, 22.5))
     both, one = (PerceiverDecoder(PerceiverDecoderConfig(window=4), 8, 3, g) for g in (grids, grids[1:]))
     assert both.state_dict().keys() == one.state_dict().keys()
 
@@ -467,7 +486,7 @@ TINY = {
 }
 
 
-def test_it_learns_on_two_resolutions_together(source: Path, tmp_path: Path) -> None:
+def test_it_learns_on_two_grids_together(source: Path, tmp_path: Path) -> None:
     tree = tiny.experiment(source, epochs=2, rollout_calls=[1], passes=[1, 1])
     tree["data"]["coarsen"] = [1, 2]
     experiment = parse(Experiment, {**tree, "model": TINY}, "tiny")

@@ -18,7 +18,7 @@ from tests.test_train_data import TEST
 @pytest.fixture
 def data(store: PackedStore, statistics: Statistics) -> TrainData:
     rows = Rows(store, Packing.of(store, statistics), store.indices(TEST, "test"), "none")
-    return TrainData([Windows(rows, TEST, "test", NEEDS[0], calls) for calls in (1, 2)])
+    return TrainData({f"x{calls}": Windows(rows, TEST, "test", NEEDS[0], calls) for calls in (1, 2)})
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
@@ -29,7 +29,7 @@ def test_batches_come_in_their_order_and_whole(data: TrainData, ahead: int) -> N
         sampler.set_epoch(epoch)
         expected = [data.load(draw) for draw in sampler]
         for batch, wanted in zip(loader, expected, strict=True):
-            assert batch.resolution == wanted.resolution
+            assert batch.grid == wanted.grid
             assert torch.equal(batch.prognostic, wanted.prognostic)
             assert torch.equal(batch.forcing, wanted.forcing)
 
@@ -54,7 +54,7 @@ def test_its_place_is_what_was_used_not_what_was_made(data: TrainData) -> None:
 def test_what_goes_wrong_in_a_thread_is_raised_here(data: TrainData) -> None:
     class Broken(BatchSampler):
         def batches(self, epoch: int) -> list[Draw]:
-            return [Draw(0, [0]), Draw(0, [10**6])]
+            return [Draw("x1", [0]), Draw("x1", [10**6])]
 
     loader = Loader(data, Broken(data.sizes, 4, seed=0))
     with pytest.raises((IndexError, UserError)):

@@ -1,28 +1,24 @@
 """Where a source lies: pointer files, their fingerprints, and what is said when a store can't be reached."""
 
-import functools
-import http.server
 import os
+import pickle
 import shutil
-import threading
+import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import zarr
 
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source.layouts import open_location, open_source
-from ocean_emulators.datasets.source.location import (
-    Location,
-    locate,
-    pin,
-    read_pointer,
-    require_unchanged,
-    take_fingerprint,
-)
+from ocean_emulators.datasets.source.location import Location
+from ocean_emulators.datasets.source.pinning import locate, pin, read_pointer, require_unchanged, take_fingerprint
 from ocean_emulators.errors import UserError
 from ocean_emulators.testing.coded_ocean import write_om4
+from tests import stores
 from tests.test_synthetic import SHAPE, TIMES, config
 
 
@@ -44,19 +40,8 @@ def pointer(store: Path) -> Path:
 @pytest.fixture
 def served(store: Path) -> Iterator[str]:
     """The address of the store on a real HTTP server, which can't list."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def list_directory(self, path: object) -> None:
-            self.send_error(404)
-
-    handler = functools.partial(Quiet, directory=str(store.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/{store.name}"
-        server.shutdown()
+    with stores.serve(store.parent) as address:
+        yield f"{address}/{store.name}"
 
 
 CHUNK = "thetao_1/3.0.0"
@@ -179,3 +164,65 @@ def test_an_http_server_that_is_not_there_is_named(served: str, tmp_path: Path) 
 def test_a_pointer_is_read_whether_pinned_or_not(pointer: Path, store: Path) -> None:
     assert read_pointer(pointer).fingerprint is None
     assert read_pointer(pointer).name == f"{pointer} ({store})"
+
+
+def test_stores_that_were_pinned_stay_pinned(tmp_path: Path) -> None:
+    """Fingerprints stand in files of users: what takes them may change, they may not."""
+    folder = stores.write_by_hand(tmp_path / "s.zarr")
+    on_disk = "7419f511338817523e9086f220af2618f13e356a53a8fa034fff308bcadba8b5"
+    assert take_fingerprint(Location("s", str(folder))) == on_disk
+    with stores.serve(tmp_path) as address:
+        by_http = "1d3b031016eb23e82ab105a58fb299dd520a76f44d43daf5dd6091526cf077a3"
+        assert take_fingerprint(Location("s", f"{address}/s.zarr")) == by_http
+
+
+def test_a_store_by_http_must_name_its_arrays(tmp_path: Path) -> None:
+    (stores.write_by_hand(tmp_path / "s.zarr") / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
+    with stores.serve(tmp_path) as address:
+        for use in (open_location, take_fingerprint):
+            with pytest.raises(UserError, match=r"by HTTP its arrays can't be listed, .* consolidate"):
+                use(Location("s", f"{address}/s.zarr"))
+
+
+def test_a_store_by_http_goes_to_other_processes(served: str) -> None:
+    there = pickle.loads(pickle.dumps(Location("s", served).open()))
+    assert zarr.open_group(there, mode="r")["thetao_1"].shape == (TIMES, *SHAPE)
+
+
+NAME, PASSWORD = "me@home", "p:w/ü%"
+
+
+@pytest.mark.parametrize("way", ["netrc", "url"])
+def test_a_store_behind_a_password_is_read(
+    way: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with stores.serve(store.parent, user=f"{NAME}:{PASSWORD}") as address:
+        location = Location("s", f"{address}/{store.name}")
+        for use in (open_location, take_fingerprint):
+            with pytest.raises(UserError, match=r"can't be read with the name and password at hand; .*netrc"):
+                use(location)
+        if way == "netrc":
+            (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login {NAME} password {PASSWORD}")
+            location = Location("s", location.url)
+        else:
+            login = f"{quote(NAME, safe='')}:{quote(PASSWORD, safe='')}"
+            location = Location("s", location.url.replace("://", f"://{login}@"))
+        assert open_location(location).sizes["time"] == TIMES
+        take_fingerprint(location)
+
+
+def test_a_store_behind_a_token_is_read(store: Path) -> None:
+    with stores.serve(store.parent, token="abc") as address:
+        assert open_location(Location("s", f"{address}/{store.name}?token=abc")).sizes["time"] == TIMES
+
+
+def test_an_http_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{Location.__module__}._READ_SECONDS", 0.2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        dead, begun = f"http://127.0.0.1:{silent.getsockname()[1]}/om4.zarr", time.monotonic()
+        with pytest.raises(UserError, match=f"{dead} can't be reached; check"):
+            open_location(Location("s", dead))
+        assert time.monotonic() - begun < 20

@@ -45,7 +45,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], int, int, Callable[[dict[str, Tensor]]
 
 def output(model: Samudra, stacked: Tensor) -> Tensor:
     """Of the model as it was trained, by states and forcing."""
-    n = model.config.input_states * model.grid(0).mask.shape[0]
+    n = model.config.input_states * model.grid("x1").mask.shape[0]
     states = stacked[:, :n].unflatten(1, (model.config.input_states, -1))
     forcing = stacked[:, n:].unflatten(1, (len(model.config.forcing_times), -1))
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_every_variant_gives_the_model_that_was_saved(name: str, tmp_path: Path)
         assert (found.unflatten(1, (2, -1))[:, :, ~grid.mask] == 0).all()
         # Without a grid there is no land, and any grid will do.
         anywhere = load(path).model
-        assert torch.equal(anywhere(stacked), trained.network(stacked, 0))
+        assert torch.equal(anywhere(stacked), trained.network(stacked))
         assert anywhere(torch.randn(1, trained.in_channels, 20, 40)).shape == (1, trained.out_channels, 20, 40)
 
 

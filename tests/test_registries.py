@@ -28,13 +28,6 @@ from tests import tiny
 from tests.pipeline import configure, new_workspace, run_stage
 
 
-@pytest.fixture
-def workspace(made: Workspace, tmp_path: Path) -> Workspace:
-    """A copy of the project in which all stages were run, to be changed at will."""
-    shutil.copytree(made.root, tmp_path / "project")
-    return Workspace(tmp_path / "project", tmp_path / "project")
-
-
 def test_a_baseline(workspace: Workspace) -> None:
     @BASELINES.register("nothing")
     class Nothing:

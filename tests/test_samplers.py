@@ -1,4 +1,4 @@
-"""Every window once an epoch, in an order of seed and epoch alone, at one resolution a step, on any number of ranks."""
+"""Every window once an epoch, in an order of seed and epoch alone, on one grid a step, on any number of ranks."""
 
 import itertools
 from collections import Counter
@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBatches
 from ocean_emulators.errors import UserError
 
-SIZES = st.lists(st.integers(3, 60), min_size=1, max_size=3)
+SIZES = st.dictionaries(st.sampled_from(["x1", "x2", "x3"]), st.integers(3, 60), min_size=1)
 
 
-def samplers(sizes: list[int], batch_size: int, world_size: int, seed: int = 3) -> list[BatchSampler]:
+def samplers(sizes: dict[str, int], batch_size: int, world_size: int, seed: int = 3) -> list[BatchSampler]:
     return [BatchSampler(sizes, batch_size, seed, rank=r, world_size=world_size) for r in range(world_size)]
 
 
 @given(sizes=SIZES, batch_size=st.integers(3, 20), world_size=st.integers(1, 3), epoch=st.integers(0, 5))
-def test_each_window_exactly_once_an_epoch(sizes: list[int], batch_size: int, world_size: int, epoch: int) -> None:
+def test_each_window_exactly_once_an_epoch(sizes: dict[str, int], batch_size: int, world_size: int, epoch: int) -> None:
     ranks = samplers(sizes, batch_size, world_size)
-    shown: Counter[tuple[int, int]] = Counter()
+    shown: Counter[tuple[str, int]] = Counter()
     per_rank = []
     for sampler in ranks:
         sampler.set_epoch(epoch)
@@ -29,15 +29,15 @@ def test_each_window_exactly_once_an_epoch(sizes: list[int], batch_size: int, wo
         per_rank.append(draws)
         for draw in draws:
             assert 1 <= len(draw.indices) <= sampler.largest
-            shown.update((draw.resolution, index) for index in draw.indices)
-    assert shown == Counter({(r, i): 1 for r, size in enumerate(sizes) for i in range(size)})
+            shown.update((draw.grid, index) for index in draw.indices)
+    assert shown == Counter({(grid, i): 1 for grid, size in sizes.items() for i in range(size)})
     for step in zip(*per_rank, strict=True):
-        assert len({draw.resolution for draw in step}) == 1, "all ranks have the same resolution at the same step"
+        assert len({draw.grid for draw in step}) == 1, "all ranks have the same grid at the same step"
         assert max(len(draw.indices) for draw in step) - min(len(draw.indices) for draw in step) <= 1
 
 
 @given(sizes=SIZES, batch_size=st.integers(3, 20), world_size=st.integers(1, 3))
-def test_ranks_share_the_batches_of_one(sizes: list[int], batch_size: int, world_size: int) -> None:
+def test_ranks_share_the_batches_of_one(sizes: dict[str, int], batch_size: int, world_size: int) -> None:
     (alone,) = samplers(sizes, batch_size, 1)
     whole = alone.batches(0)
     for draws, batch in zip(zip(*samplers(sizes, batch_size, world_size), strict=True), whole, strict=False):
@@ -49,7 +49,7 @@ def test_ranks_share_the_batches_of_one(sizes: list[int], batch_size: int, world
 
 @given(sizes=SIZES, seed=st.integers(0, 5), epoch=st.integers(0, 5), position=st.integers(0, 10))
 def test_the_order_is_of_seed_and_epoch_and_can_be_taken_up_anywhere(
-    sizes: list[int], seed: int, epoch: int, position: int
+    sizes: dict[str, int], seed: int, epoch: int, position: int
 ) -> None:
     first, second = BatchSampler(sizes, 4, seed), BatchSampler(sizes, 4, seed)
     first.set_epoch(epoch)
@@ -60,29 +60,28 @@ def test_the_order_is_of_seed_and_epoch_and_can_be_taken_up_anywhere(
 
 
 def test_epochs_and_seeds_differ() -> None:
-    sampler = BatchSampler([50], 5, seed=3)
+    sampler = BatchSampler({"x1": 50}, 5, seed=3)
     first = list(sampler)
     sampler.set_epoch(1)
     assert list(sampler) != first
-    assert list(BatchSampler([50], 5, seed=4)) != first
+    assert list(BatchSampler({"x1": 50}, 5, seed=4)) != first
 
 
 def test_batches_are_even() -> None:
-    lengths = [len(draw.indices) for draw in BatchSampler([23], 5, seed=0)]
+    lengths = [len(draw.indices) for draw in BatchSampler({"x1": 23}, 5, seed=0)]
     assert sorted(lengths) == [4, 4, 5, 5, 5]
 
 
-def test_resolutions_are_mixed_over_the_epoch() -> None:
-    order = [draw.resolution for draw in BatchSampler([40, 40], 4, seed=0)]
-    assert order.count(0) == order.count(1) == 10
+def test_grids_are_mixed_over_the_epoch() -> None:
+    order = [draw.grid for draw in BatchSampler({"x1": 40, "x2": 40}, 4, seed=0)]
+    assert order.count("x1") == order.count("x2") == 10
     assert order != sorted(order)
 
 
 @given(passes=st.floats(0, 3))
-def test_a_resolution_may_be_shown_more_or_less_often(passes: float) -> None:
-    shown = Counter(
-        i for d in BatchSampler([10, 20], 4, seed=0, passes=[1.0, passes]) if d.resolution for i in d.indices
-    )
+def test_a_grid_may_be_shown_more_or_less_often(passes: float) -> None:
+    sampler = BatchSampler({"x1": 10, "x2": 20}, 4, seed=0, passes={"x1": 1.0, "x2": passes})
+    shown = Counter(i for draw in sampler if draw.grid == "x2" for i in draw.indices)
     assert shown.total() == round(20 * passes)
     if shown:
         assert max(shown.values()) - min(shown.get(i, 0) for i in range(20)) <= 1
@@ -90,22 +89,24 @@ def test_a_resolution_may_be_shown_more_or_less_often(passes: float) -> None:
 
 def test_what_ranks_cannot_share_is_refused() -> None:
     with pytest.raises(UserError, match=r"train.batch_size: 1 windows can't be shared by 2 processes"):
-        BatchSampler([10], 1, seed=0, world_size=2)
-    with pytest.raises(UserError, match="the data have 1 windows of a resolution, fewer than 2 processes"):
-        BatchSampler([10, 1], 4, seed=0, world_size=2)
+        BatchSampler({"x1": 10}, 1, seed=0, world_size=2)
+    with pytest.raises(UserError, match="the data have 1 windows on grid x2, fewer than 2 processes"):
+        BatchSampler({"x1": 10, "x2": 1}, 4, seed=0, world_size=2)
 
 
 def test_validation_sees_all_in_order() -> None:
-    batches = SequentialBatches([7, 2], 3)
-    assert list(batches) == [(0, [0, 1, 2]), (0, [3, 4, 5]), (0, [6]), (1, [0, 1])]
+    batches = SequentialBatches({"x1": 7, "x2": 2}, 3)
+    assert list(batches) == [("x1", [0, 1, 2]), ("x1", [3, 4, 5]), ("x1", [6]), ("x2", [0, 1])]
     assert (len(batches), batches.largest) == (4, 3)
-    assert list(SequentialBatches([2], 9)) == [(0, [0, 1])]
+    assert list(SequentialBatches({"x1": 2}, 9)) == [("x1", [0, 1])]
 
 
 @pytest.mark.parametrize("seed", [20261125175000, 2**63 - 1])
 def test_any_seed_works(seed: int) -> None:
     orders = [
-        [draw.indices for draw in BatchSampler([50], 5, s).batches(epoch)] for s in (seed, seed - 1) for epoch in (0, 1)
+        [draw.indices for draw in BatchSampler({"x1": 50}, 5, s).batches(epoch)]
+        for s in (seed, seed - 1)
+        for epoch in (0, 1)
     ]
-    assert orders[0] == [draw.indices for draw in BatchSampler([50], 5, seed).batches(0)]
+    assert orders[0] == [draw.indices for draw in BatchSampler({"x1": 50}, 5, seed).batches(0)]
     assert all(a != b for a, b in itertools.combinations(orders, 2))

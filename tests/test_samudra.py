@@ -1,5 +1,6 @@
 """Samudra is the published model, and respects the geometry of the globe."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -239,7 +240,7 @@ def test_learned_positions_are_inputs_of_one_grid() -> None:
     model(torch.randn(2, 1, 3, 16, 32), torch.randn(2, 2, 1, 16, 32)).sum().backward()
     assert model.positional_params.grad is not None
     with pytest.raises(UserError, match=r"model.positional_channels: 5 inputs .* there are 2"):
-        config.build(ocean(3, 1, 16, 32), ocean(3, 1, 8, 16))
+        config.build(ocean(3, 1, 16, 32), dataclasses.replace(ocean(3, 1, 8, 16), name="x2"))
 
 
 def test_bfloat16_is_near_float32() -> None:

@@ -29,7 +29,7 @@ class Linear(nn.Module):
         super().__init__()
         self.gain, self.outputs = nn.Parameter(torch.tensor(0.6)), outputs
 
-    def forward(self, states: Tensor, forcing: Tensor, resolution: int = 0) -> Tensor:
+    def forward(self, states: Tensor, forcing: Tensor, grid: str | None = None) -> Tensor:
         weights = (1 + torch.arange(forcing.shape[1])) / 10
         driven = torch.einsum("bjcyx,j->byx", forcing, weights)[:, None]
         state = self.gain * states[:, -1] + 0.3 * states[:, 0] + driven
@@ -77,7 +77,7 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
     config: SamudraConfig, store: PackedStore, statistics: Statistics, packing: Packing, experiment: Experiment
 ) -> None:
     loss = loss_of(store, statistics, packing)
-    stepper = Stepper(Linear(config.output_states), config, [loss])
+    stepper = Stepper(Linear(config.output_states), config, {"x1": loss})
     period = experiment.data.periods.test
     rows = Rows(store, packing, store.indices(period, "test"), "host")
     calls = 4 // config.output_states
@@ -128,7 +128,7 @@ class Gain(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(0.5))
 
-    def forward(self, states: Tensor, forcing: Tensor, resolution: int = 0) -> Tensor:
+    def forward(self, states: Tensor, forcing: Tensor, grid: str | None = None) -> Tensor:
         return self.gain * states[:, -1:]
 
 
@@ -145,7 +145,7 @@ def test_gradients_stop_where_detached(
 ) -> None:
     """x(k) = g^k x(0), and the loss is the mean of x: its derivative by g is known for any cut."""
     model = Gain()
-    stepper = Stepper(model, PRESENT_AND_NEXT, [mean_of_prediction], detach_every)  # type: ignore[arg-type]
+    stepper = Stepper(model, PRESENT_AND_NEXT, {"x1": mean_of_prediction}, detach_every)  # type: ignore[arg-type]
     batch = batch_of(packing, store, 0, 1, 4)
     stepper.train_batch(batch, 3).loss.backward()
     first = batch.prognostic[:, 0].mean()
@@ -157,7 +157,7 @@ def test_validation_leaves_no_trace(store: PackedStore, statistics: Statistics, 
     torch.manual_seed(0)
     config = SamudraConfig(widths=(4,), dilation=(1,), expansion=1, norm="batch")
     model = config.build(OceanContext.of(packing, statistics, store.grid))
-    stepper = Stepper(model, config, [loss_of(store, statistics, packing)])
+    stepper = Stepper(model, config, {"x1": loss_of(store, statistics, packing)})
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     output = stepper.validate_batch(batch_of(packing, store, 0, 2, 3), 2)
     assert not output.loss.requires_grad
@@ -172,8 +172,8 @@ def test_noise_is_of_training_alone_and_follows_from_the_seed(
     loss = loss_of(store, statistics, packing)
     batch = batch_of(packing, store, 0, 1, 3)
     noise = torch.ones(len(store.prognostic), 1, 1)
-    noisy = Stepper(Gain(), PRESENT_AND_NEXT, [loss], input_noise=[noise])
-    quiet = Stepper(Gain(), PRESENT_AND_NEXT, [loss])
+    noisy = Stepper(Gain(), PRESENT_AND_NEXT, {"x1": loss}, input_noise={"x1": noise})
+    quiet = Stepper(Gain(), PRESENT_AND_NEXT, {"x1": loss})
 
     def trained(seed: int) -> Tensor:
         return noisy.train_batch(batch, 2, torch.Generator().manual_seed(seed)).loss

@@ -46,7 +46,8 @@ def test_a_stage_whose_reader_goes_away_runs_on(closed: str, unbuffered: str, tm
     program = f"""
 import os, sys, pathlib
 from tqdm import tqdm
-from ocean_emulators.errors import exit_on_user_error, outliving_readers
+from ocean_emulators.errors import exit_on_user_error
+from ocean_emulators.streams import outliving_readers
 with outliving_readers(), exit_on_user_error():
     {PRINTS}
     for _ in tqdm(range(100), disable=None, mininterval=0): print("x", file=sys.stderr, flush=True)
@@ -64,7 +65,8 @@ def test_a_stage_without_streams_runs(tmp_path: Path) -> None:
     program = f"""
 import pathlib, sys
 from tqdm import tqdm
-from ocean_emulators.errors import exit_on_user_error, outliving_readers
+from ocean_emulators.errors import exit_on_user_error
+from ocean_emulators.streams import outliving_readers
 with outliving_readers(), exit_on_user_error():
     {PRINTS}
     for _ in tqdm(range(10), disable=None): pass

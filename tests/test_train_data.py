@@ -70,12 +70,12 @@ def test_a_buffer_holds_one_batch_after_another(store: PackedStore, packing: Pac
     assert torch.equal(batch.forcing, fresh.forcing)
 
 
-def test_a_batch_is_of_one_resolution(store: PackedStore, packing: Packing) -> None:
+def test_a_batch_is_on_one_grid(store: PackedStore, packing: Packing) -> None:
     first, second = windows(store, packing, "host", NEEDS[0]), windows(store, packing, "none", NEEDS[0])
-    data = TrainData([first, second])
-    assert data.sizes == (len(first), len(second))
-    batch = data.load(Draw(1, [3]), data.buffer(2))
-    assert batch.resolution == 1
+    data = TrainData({"x1": first, "x2": second})
+    assert data.sizes == {"x1": len(first), "x2": len(second)}
+    batch = data.load(Draw("x2", [3]), data.buffer(2))
+    assert batch.grid == "x2"
     assert torch.equal(batch.prognostic, first.load([3]).prognostic)
 
 

@@ -1,4 +1,4 @@
-"""Losses over an epoch: in all, and by channel, variable and level; of each resolution."""
+"""Losses over an epoch: in all, and by channel, variable and level; on each grid."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,31 +12,31 @@ from ocean_emulators.stepper import BatchOutput
 class TrainAggregator:
     """Means over the batches of an epoch, as `train/mean/loss`, `train/loss/{channel,variable,depth}/…`.
 
-    Those of further resolutions come as `train/x2/mean/loss` and so on, by the factors of `data.coarsen`.
+    Those on further grids come as `train/x2/mean/loss` and so on, by the grid's name.
     """
 
     label = "train"
 
-    def __init__(self, channels: Sequence[Channel], factors: Sequence[int] = (1,)) -> None:
+    def __init__(self, channels: Sequence[Channel], grids: Sequence[str] = ("x1",)) -> None:
         self.channels = tuple(channels)
-        self.labels = [self.label, *(f"{self.label}/x{factor}" for factor in factors[1:])]
+        self.labels = {grids[0]: self.label} | {grid: f"{self.label}/{grid}" for grid in grids[1:]}
         self.reset()
 
     def reset(self) -> None:
         """Begin an epoch."""
-        self.totals = torch.zeros(len(self.labels), len(self.channels), dtype=torch.float64)
-        self.weights = [0] * len(self.labels)
+        self.totals = {grid: torch.zeros(len(self.channels), dtype=torch.float64) for grid in self.labels}
+        self.weights = dict.fromkeys(self.labels, 0)
 
     def record_batch(self, output: BatchOutput, weight: int = 1) -> None:
         """Add a batch."""
-        self.totals[output.resolution] += weight * output.channel_loss.mean(0).double().cpu()
-        self.weights[output.resolution] += weight
+        self.totals[output.grid] += weight * output.channel_loss.mean(0).double().cpu()
+        self.weights[output.grid] += weight
 
     def get_logs(self) -> dict[str, float]:
         """The means so far."""
         logs: dict[str, float] = {}
-        for label, total, weight in zip(self.labels, self.totals, self.weights, strict=True):
-            logs |= self._logs_of(label, (total / max(weight, 1)).tolist())
+        for grid, label in self.labels.items():
+            logs |= self._logs_of(label, (self.totals[grid] / max(self.weights[grid], 1)).tolist())
         return logs
 
     def _logs_of(self, label: str, loss: list[float]) -> dict[str, float]:

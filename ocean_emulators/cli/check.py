@@ -48,7 +48,7 @@ def describe(plan: Plan) -> str:
         "forcing": f"{len(forcing)} channels: {', '.join(data.forcing) or 'none'}",
         "one call": f"{needs.input_states} state(s) and forcing at {list(needs.forcing_times)} -> "
         f"{needs.output_states} state(s); {cost.in_channels} -> {cost.out_channels} channels",
-        "model": f"{model.type}, {cost.n_parameters:,} parameters",
+        "model": f"{model.family}, {cost.n_parameters:,} parameters",
         **({"begins as": plan.experiment.train.initial_weights.path} if plan.experiment.train.initial_weights else {}),
         "arithmetic": f"{cost.forward_flops:.2e} FLOPs a call, {cost.training_flops:.2e} with back-propagation",
     }

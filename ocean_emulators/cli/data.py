@@ -8,15 +8,16 @@ from ocean_emulators.cli.describe import describe_source
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.datasets.source.location import Location, is_url, pin, read_pointer, require_known_scheme
-from ocean_emulators.errors import UserError
+from ocean_emulators.datasets.source.location import Location, is_url, require_known_scheme
+from ocean_emulators.datasets.source.pinning import pin, read_pointer
+from ocean_emulators.errors import UserError, mask
 
 PRESETS = Path("configs/data")
 
 
 def describe(options: argparse.Namespace) -> None:
     """Say what a source holds, and what presets would make of it."""
-    print(describe_source(_location(options), presets(options.preset)))
+    print(mask(describe_source(_location(options), presets(options.preset))))
 
 
 def pin_file(options: argparse.Namespace) -> None:

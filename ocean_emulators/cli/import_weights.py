@@ -32,7 +32,7 @@ def import_weights(options: argparse.Namespace) -> None:
     tree = _experiment(layout, preset, path, averaged=not options.raw).dump()
     experiment = parse(Experiment, apply_overrides(Experiment, tree, options.overrides), str(path))
     if not isinstance(experiment.model, SamudraConfig):
-        raise UserError(f"{path}: weights of a Samudra, which a model of type {experiment.model.type} can't take")
+        raise UserError(f"{path}: weights of a Samudra, which a model of type {experiment.model.family} can't take")
     data = experiment.data
     with torch.device("meta"):
         ocean = OceanContext.anywhere(len(data.prognostic_channels), len(data.forcing_channels))

@@ -4,8 +4,9 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from ocean_emulators.errors import exit_on_user_error
+from ocean_emulators.errors import exit_on_user_error, mask
 
 COMMANDS = {
     "configure": "Render params.yaml from a preset and overrides.",
@@ -23,7 +24,7 @@ _MODULES = {"import": "import_weights"}  # a word of Python's
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; what a user got wrong ends in a message and exit code 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = argparse.ArgumentParser(prog="ocean-emulators", description="Neural emulators of ocean models.")
+    parser = _Parser(prog="ocean-emulators", description="Neural emulators of ocean models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     chosen = next((word for word in given if not word.startswith("-")), None)
     for name, text in COMMANDS.items():
@@ -39,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.overrides += rest
     with exit_on_user_error():
         options.run(options)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(mask(message))
 
 
 if __name__ == "__main__":

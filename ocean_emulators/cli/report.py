@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ocean_emulators.config.base import parse
-from ocean_emulators.errors import UserError
+from ocean_emulators.errors import UserError, mask
 from ocean_emulators.eval.config import EvaluationConfig
 from ocean_emulators.eval.report import ratio_lines, score_lines
 from ocean_emulators.lock import changed_since, locked_params
@@ -91,7 +91,7 @@ def _drift_lines(summary: Path) -> list[str]:
 def _how_to_see_runs(workspace: Workspace) -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
-        return f"at {uri}"
+        return f"at {mask(uri)}"
     if not (workspace.home / "mlflow.db").is_file():
         return "none recorded here yet"
     return f"mlflow ui --backend-store-uri {shlex.quote(own_store(workspace.home))}"

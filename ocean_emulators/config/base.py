@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ocean_emulators.config.schema import section_class
-from ocean_emulators.errors import UserError
+from ocean_emulators.errors import UserError, holds_keys
 
 
 class Config(BaseModel):
@@ -53,12 +53,27 @@ def parse(cls: type[ConfigT], tree: Any, source: str) -> ConfigT:
     """
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected keys and values, found {shown(tree)}")
+    for where, value in _leaves(tree):
+        if holds_keys(value):
+            raise UserError(
+                f"{source}: {where}: found {value!r}: what stands before @ or behind ? in a URL may be a key, and others read "
+                "this file; keys come from the environment, AWS's usual files or ~/.netrc"
+            )
     try:
         return cls.model_validate(tree)
     except ValidationError as error:
         lines = [*dict.fromkeys(f"{source}: {_describe(cls, tree, fault)}" for fault in _faults(error))]
         more = [f"and {len(lines) - MOST_FAULTS} more"] if len(lines) > MOST_FAULTS else []
         raise UserError("\n".join(lines[:MOST_FAULTS] + more)) from None
+
+
+def _leaves(tree: Any, where: str = "") -> Iterable[tuple[str, Any]]:
+    """Every value of a tree of plain types that is no tree itself, and its keys."""
+    if not isinstance(tree, dict | list):
+        yield where, tree
+        return
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        yield from _leaves(value, f"{where}.{key}" if where else str(key))
 
 
 def digest(*parts: Any) -> str:

@@ -8,11 +8,7 @@ from ocean_emulators.config.base import Config, did_you_mean
 from ocean_emulators.config.bounds import Count
 from ocean_emulators.ocean import calendar, fields
 from ocean_emulators.ocean.fields import Channel
-
-
-def grid_name(factor: int) -> str:
-    """What the source's grid coarsened by a factor is called: `x1`, `x2`. It has no other identity."""
-    return f"x{factor}"
+from ocean_emulators.ocean.grid import grid_name
 
 
 class Period(Config):
@@ -178,3 +174,4 @@ class DataSections(Config):
     """The section of an experiment that preparation and statistics read, and no others."""
 
     data: DataConfig
+    """what is learned from and predicted"""

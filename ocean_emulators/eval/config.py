@@ -69,7 +69,9 @@ class EvaluateSections(Config):
     """The sections of an experiment that evaluation reads, and no others."""
 
     data: DataConfig
+    """what is learned from and predicted"""
     evaluation: EvaluationConfig
+    """how it is rolled out and scored"""
 
     @property
     def grid(self) -> str:
@@ -81,3 +83,4 @@ class CompareSections(EvaluateSections):
     """The sections of an experiment that comparison reads, and no others."""
 
     comparison: ComparisonConfig
+    """what it is compared with"""

@@ -75,7 +75,9 @@ class CompareJob:
         """From the starts of the emulator's forecasts; their sums."""
         periods = self.sections.data.periods
         times = grid.store.indices(periods.test, "test")
-        data = InferenceDataset(Rows(grid.store, grid.packing, times, self.runtime.cache), DataRequirements(1, 1, ()))
+        data = InferenceDataset(
+            Rows(grid.store, grid.packing, times, self.runtime.cache), periods.test, "test", DataRequirements(1, 1, ())
+        )
         position = {str(time): index for index, time in enumerate(grid.store.time)}
         starts, steps = [position[str(time)] for time in emulator["start"].values], emulator.sizes["lead"]
         climatology = Climatology(grid.store, grid.statistics, grid.packing.n_prognostic_cells)

@@ -15,7 +15,7 @@ from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.eval.config import EvaluateSections
-from ocean_emulators.eval.rollout import FiniteCheck, run_rollout
+from ocean_emulators.eval.rollout import FiniteCheck, Sink, run_rollout
 from ocean_emulators.eval.snapshots import Snapshots
 from ocean_emulators.eval.tables import write_score_tables
 from ocean_emulators.eval.writer import PredictionsWriter
@@ -54,7 +54,10 @@ class EvaluateJob:
         path = self.workspace.training.checkpoint
         stepper = build_emulator(Checkpoint.load(path), grid, path)
         times = grid.store.indices(self.sections.data.periods.test, "test")
-        data = InferenceDataset(Rows(grid.store, grid.packing, times, self.runtime.cache), stepper.requirements)
+        period = self.sections.data.periods.test
+        data = InferenceDataset(
+            Rows(grid.store, grid.packing, times, self.runtime.cache), period, "test", stepper.requirements
+        )
         scoring = Scoring.of(grid, data)
         with leaving_results(self) as folder:
             files = EvaluationFiles(folder)
@@ -122,7 +125,7 @@ def score_free_run(emulator: Emulator, scoring: Scoring, files: EvaluationFiles)
     nino34 = InferenceEvaluatorAggregator(data, scoring.climatology, scoring.nino34, [start], steps)
     snapshots = Snapshots(data, start, {"middle": steps // 2 + 1, "end": steps})
     writer = PredictionsWriter(files.predictions, time, store.grid, data.rows.packing)
-    sinks = [FiniteCheck(data, [start]), aggregator, nino34, snapshots, writer]
+    sinks: list[Sink] = [FiniteCheck(data, [start]), aggregator, nino34, snapshots, writer]
     run_rollout(emulator, [start], steps, sinks, title="free run")
     sums = aggregator.get_dataset()
     sums.to_zarr(files.free_run_sums, mode="w", zarr_format=2)
@@ -136,7 +139,7 @@ def _temperature(sums: xr.Dataset) -> list[str]:
 def _nino34(sums: xr.Dataset, time: np.ndarray) -> dict[str, xr.DataArray]:
     """Mean temperature of the uppermost level in the box, [time]; nothing where it is not predicted or there is no ocean."""
     names = _temperature(sums)
-    if not names or float(sums["weight"].sel(channel=names[0])) == 0:
+    if not names or not bool(sums["weight"].sel(channel=names[0]) > 0):
         return {}
     mean = mean_over_starts(sums.isel(region=0)).sel(channel=names[0])
     series = {"truth": mean["truth"], "prediction": mean["predicted"]}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ocean_emulators.datasets.config import DataSections
 from ocean_emulators.datasets.preparation.job import prepare
-from ocean_emulators.datasets.source.location import require_unchanged
+from ocean_emulators.datasets.source.pinning import require_unchanged
 from ocean_emulators.jobs.base import Report, results_of
 from ocean_emulators.parallel import Resources
 from ocean_emulators.workspace import Workspace

@@ -16,6 +16,7 @@ from ocean_emulators.datasets.statistics.normalisation import Statistics
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.layers.activation_checkpointing import Checkpointing
 from ocean_emulators.ocean.grid import Grid
+from ocean_emulators.registry import Registry
 
 _POSITIONAL_STD = 1e-5
 
@@ -75,9 +76,18 @@ class BaseModelConfig(Config):
         """
 
     @property
+    def family(self) -> str:
+        """The name of its family: `type` in the configuration."""
+        return next(name for name, family in FAMILIES.items() if family is type(self))
+
+    @property
     def requirements(self) -> DataRequirements:
         """The times that one call reads and writes."""
         return DataRequirements(self.input_states, self.output_states, self.forcing_times)
+
+
+FAMILIES: Registry[type[BaseModelConfig]] = Registry("model family", "ocean_emulators.models")
+"""Configurations of models by their `type`: a module or folder each, which registers its own."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,8 @@ class OceanContext:
     """[lon], degrees east"""
     change_scale: Tensor
     """[prognostic channel], standard deviation of the change over one step / standard deviation"""
+    name: str = "x1"
+    """of the grid, see `grid_name`"""
 
     @property
     def grid_shape(self) -> tuple[int, int]:
@@ -101,12 +113,12 @@ class OceanContext:
         return self.mask.shape[-2], self.mask.shape[-1]
 
     @classmethod
-    def of(cls, packing: Packing, statistics: Statistics, grid: Grid) -> "OceanContext":
-        """Of a store's packing, its statistics and its grid."""
+    def of(cls, packing: Packing, statistics: Statistics, grid: Grid, name: str = "x1") -> "OceanContext":
+        """Of a store's packing, its statistics, its grid and the name of that."""
         n = len(packing.prognostic)
         scale = torch.as_tensor(statistics.change_std[:n] / statistics.std[:n], dtype=torch.float32)
         lat, lon = torch.tensor(grid.lat), torch.tensor(grid.lon)
-        return cls(n, len(packing.forcing), packing.prognostic_mask.cpu(), lat, lon, scale)
+        return cls(n, len(packing.forcing), packing.prognostic_mask.cpu(), lat, lon, scale, name)
 
     @classmethod
     def anywhere(cls, n_prognostic: int, n_forcing: int) -> "OceanContext":
@@ -149,8 +161,8 @@ class GridFields(nn.Module):
 class BaseModel(nn.Module):
     """An emulator: maps given states and forcing to the next states, all normalised, land zero.
 
-    The weights belong to no grid: a model runs on every one of the oceans that it was built for, which are resolutions of
-    one ocean, with the same fields.
+    The weights belong to no grid: a model runs on the grids of all oceans that it was built for, which are resolutions of
+    one ocean, with the same fields. Each grid is known by its name.
 
     Channels are stacked [time, channel], oldest first, states before forcing, then what is learned or known for each cell:
     the layout of the released weights.
@@ -159,7 +171,7 @@ class BaseModel(nn.Module):
     change_scale: Tensor
 
     def __init__(self, config: BaseModelConfig, *oceans: OceanContext) -> None:
-        """`oceans` are the resolutions to run on.
+        """`oceans` are the resolutions to run on, each with a name of its own.
 
         Raises
         ------
@@ -168,18 +180,19 @@ class BaseModel(nn.Module):
         """
         super().__init__()
         first = oceans[0]
+        assert len({ocean.name for ocean in oceans}) == len(oceans), "two grids of one name"
         if config.positional_channels and len(oceans) > 1:
             raise UserError(
                 f"model.positional_channels: {config.positional_channels} inputs are learned for the cells of one grid, but "
                 f"there are {len(oceans)} (train.passes, evaluation.coarsen); use 0, and coordinates: true instead"
             )
         self.config = config
-        self.grids = nn.ModuleList(GridFields(config, ocean) for ocean in oceans)
+        self.grids = nn.ModuleDict({ocean.name: GridFields(config, ocean) for ocean in oceans})
         self.in_channels = (
             config.input_states * first.n_prognostic
             + len(config.forcing_times) * first.n_forcing
             + config.positional_channels
-            + len(self.grid(0).static)
+            + len(self.grid(first.name).static)
         )
         self.out_channels = config.output_states * first.n_prognostic
         scale = first.change_scale if config.change_unit == "change" else torch.ones_like(first.change_scale)
@@ -201,34 +214,40 @@ class BaseModel(nn.Module):
         states = [*range(len(self.change_scale))] * self.config.input_states
         return [*states, *[None] * (self.in_channels - len(states))]
 
-    def grid(self, resolution: int) -> GridFields:
+    def grid(self, name: str) -> GridFields:
         """What is kept of a grid."""
-        grid = self.grids[resolution]
-        assert isinstance(grid, GridFields)
-        return grid
+        fields = self.grids[name]
+        assert isinstance(fields, GridFields)
+        return fields
+
+    def which_grid(self, name: str | None) -> str:
+        """The grid's name; None stands for the only one there is."""
+        assert name or len(self.grids) == 1, f"on which of the grids {list(self.grids)}?"
+        return name or next(iter(self.grids))
 
     @abstractmethod
-    def network(self, x: Tensor, resolution: int) -> Tensor:
+    def network(self, x: Tensor, grid: str) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon]"""
 
-    def forward(self, states: Tensor, forcing: Tensor, resolution: int = 0) -> Tensor:
+    def forward(self, states: Tensor, forcing: Tensor, grid: str | None = None) -> Tensor:
         """One call.
 
         Parameters
         ----------
         states: [batch, input state, prognostic channel, lat, lon]
         forcing: [batch, forcing time, forcing channel, lat, lon]
-        resolution: number of the ocean that they are of, among those that the model was built for
+        grid: the name of the grid that they are on; None where the model was built for one alone
 
         Returns
         -------
         [batch, output state, prognostic channel, lat, lon]
         """
-        grid = self.grid(resolution)
-        static = [self.positional_params, grid.static] if self.config.positional_channels else [grid.static]
+        grid = self.which_grid(grid)
+        fields = self.grid(grid)
+        static = [self.positional_params, fields.static] if self.config.positional_channels else [fields.static]
         extra = [channels.expand(len(states), -1, -1, -1) for channels in static]
-        out = self.network(torch.cat([states.flatten(1, 2), forcing.flatten(1, 2), *extra], dim=1), resolution)
+        out = self.network(torch.cat([states.flatten(1, 2), forcing.flatten(1, 2), *extra], dim=1), grid)
         out = torch.unflatten(out, 1, (self.config.output_states, -1))
         if self.config.prediction == "change":
             out = states[:, -1:] + self.change_scale * out
-        return torch.where(grid.mask, out, 0.0)  # not a product: what is not finite must not stay on land
+        return torch.where(fields.mask, out, 0.0)  # not a product: what is not finite must not stay on land

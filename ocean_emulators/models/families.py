@@ -1,14 +1,16 @@
-"""The families of models: which configurations can stand under `model`."""
+"""Which configurations can stand under `model`: those of all families."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
 from ocean_emulators.config.base import Config, parse
-from ocean_emulators.models.fomo.model import FomoConfig
-from ocean_emulators.models.samudra import SamudraConfig
+from ocean_emulators.models.base import FAMILIES, BaseModelConfig
 
-ModelConfig = Annotated[SamudraConfig | FomoConfig, Field(discriminator="type")]
+if TYPE_CHECKING:
+    ModelConfig = BaseModelConfig
+else:
+    ModelConfig = Annotated[Union[tuple(FAMILIES.values())], Field(discriminator="type")]  # noqa: UP007 (made of a list)
 
 
 class _Section(Config):
@@ -16,7 +18,7 @@ class _Section(Config):
     """the emulator"""
 
 
-def parse_model(tree: Any, source: str) -> SamudraConfig | FomoConfig:
+def parse_model(tree: Any, source: str) -> BaseModelConfig:
     """The model's configuration from plain types, as it stands in checkpoints.
 
     Raises

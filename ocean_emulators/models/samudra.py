@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ocean_emulators.config.bounds import WHOLE, Count, Few, Positive, Width
 from ocean_emulators.errors import UserError
-from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
+from ocean_emulators.models.base import FAMILIES, BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.layers.blocks import BLOCKS, Block, GlobeConv, Norm, Upsampling
 from ocean_emulators.models.layers.unet import UNet, first_too_small, require_as_many
 
 
+@FAMILIES.register("samudra")
 class SamudraConfig(BaseModelConfig):
     type: Literal["samudra"] = "samudra"
     """model family"""
@@ -105,7 +106,7 @@ class Samudra(BaseModel):
         self.decoder = GlobeConv(config.channels[0], self.out_channels, config.head_kernel)
         self.begin_near_persistence(self.decoder)
 
-    def network(self, x: Tensor, resolution: int = 0) -> Tensor:
+    def network(self, x: Tensor, grid: str | None = None) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid"""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             x = self.unet(x)

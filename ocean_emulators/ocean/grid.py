@@ -9,6 +9,11 @@ from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.constants import EARTH_RADIUS
 
 
+def grid_name(factor: int) -> str:
+    """What a grid is called everywhere: `x2` is the source's own, coarsened by 2 (`data.coarsen`)."""
+    return f"x{factor}"
+
+
 @dataclass(frozen=True)
 class Grid:
     """A regular global grid, periodic in longitude, and its levels from the surface down."""

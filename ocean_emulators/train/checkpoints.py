@@ -43,7 +43,7 @@ class Checkpoint:
     averaged_model: dict[str, Tensor]
     """their moving average, which is what evaluation uses"""
     versions: dict[str, str] = field(
-        default_factory=lambda: {"python": platform.python_version(), "torch": torch.__version__}
+        default_factory=lambda: {"python": platform.python_version(), "torch": str(torch.__version__)}
     )
 
     @classmethod

@@ -132,8 +132,11 @@ class TrainSections(Config):
     """The sections of an experiment that training reads, and no others: a change elsewhere is no other training."""
 
     data: DataConfig
+    """what is learned from and predicted"""
     model: ModelConfig
+    """the emulator"""
     train: TrainConfig
+    """how it is trained"""
 
     @property
     def read(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Training: K-call rollouts with Adam, a cosine schedule, gradient clipping and an average of the weights."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +23,9 @@ Report = Callable[[int, dict[str, float]], None]
 
 
 class Trainer:
-    """The training loop. Knows its parts, not where they come from. `train_data` has one entry per `rollout_calls`.
+    """The training loop. Knows its parts, not where they come from.
+
+    `train_data` has one entry for each of `rollout_calls`; `passes` says how often an epoch shows the windows of each grid.
 
     After each epoch the state is saved to `checkpoint`; a Trainer that resumes from there ends with the weights, bit for
     bit, that an uninterrupted run would have.
@@ -35,6 +37,7 @@ class Trainer:
         stepper: Stepper,
         train_data: Sequence[TrainData],
         validation_data: TrainData,
+        passes: Mapping[str, float],
         ahead: int,
         train_aggregator: TrainAggregator,
         validate_aggregator: ValidateAggregator,
@@ -44,7 +47,6 @@ class Trainer:
         self.config, self.stepper = config, stepper
         self.train_aggregator, self.validate_aggregator = train_aggregator, validate_aggregator
         self.checkpoint, self.report = checkpoint, report
-        passes = [passes for passes in config.passes if passes > 0]
         self.samplers = [BatchSampler(data.sizes, config.batch_size, config.seed, passes) for data in train_data]
         self.train_loaders = [
             Loader(data, sampler, ahead) for data, sampler in zip(train_data, self.samplers, strict=True)

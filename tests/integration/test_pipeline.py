@@ -68,6 +68,11 @@ def test_report_says_scores_figures_and_how_to_see_runs(done: Project) -> None:
     report = done.run("ocean-emulators", "report")
     for part in ("Emulator", "Damped anomaly persistence", "outputs/comparison/figures", "mlflow ui", str(done.root)):
         assert part in report
+    report = done.run(
+        "ocean-emulators", "report", MLFLOW_TRACKING_URI="https://me:S3CRET@mlflow.example.org/?token=S3CRET"
+    )
+    assert "Runs: at https://***@mlflow.example.org/?token=***" in report
+    assert "S3CRET" not in report
 
 
 @pytest.mark.parametrize("setting", ["width=4", "widths=[4,6]"])

@@ -102,7 +102,7 @@ def test_the_predictions_are_those_of_the_published_model(imported: Project) -> 
     names = published.channels_out[:9]
     masks = [source[f"mask_{name[-1] if name[-1].isdigit() else 0}"].values for name, _ in names]
     land = torch.tensor(np.stack(masks))
-    published.model.grid(0).mask = land
+    published.model.grid("x1").mask = land
     expected = predict(published, imported)
     predictions = xr.open_zarr(imported.root / "outputs/evaluation/predictions.zarr")
     for (name, _), wet in zip(names, masks, strict=True):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -14,15 +15,18 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+import zarr
 from botocore.config import Config
 
 from ocean_emulators.cli.describe import describe_source
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source.layouts import open_location, open_source
-from ocean_emulators.datasets.source.location import Location, pin, take_fingerprint
+from ocean_emulators.datasets.source.location import Location, region_of
+from ocean_emulators.datasets.source.pinning import pin, take_fingerprint
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.testing.coded_ocean import channel_number, decode, write_om4
+from tests import stores
 from tests.integration.conftest import ENVIRONMENT, ROOT, Project, stages_run
 from tests.test_synthetic import SHAPE, TIMES, config
 
@@ -191,6 +195,37 @@ def refusals(location: Location) -> Iterator[str]:
         yield str(caught.value)
 
 
+def test_stores_that_were_pinned_stay_pinned(bucket: Any, endpoint: str, tmp_path: Path) -> None:
+    """Fingerprints stand in files of users: what takes them may change, they may not."""
+    url = upload(stores.write_by_hand(tmp_path / "s.zarr"), bucket)
+    fingerprint = "2e5c87fb69c35b8568a109e39b1e65142700519532fd510e0905da9d8c52e8ee"
+    assert take_fingerprint(Location("s", url, endpoint)) == fingerprint
+
+
+def test_the_endpoint_may_come_from_the_environment(
+    remote: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    assert take_fingerprint(Location("s", remote)) == take_fingerprint(Location("s", remote, endpoint))
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "us-west-2"])
+def test_a_bucket_tells_its_region(region: str, endpoint: str) -> None:
+    name = f"b{uuid.uuid4().hex}"
+    place: Any = {"LocationConstraint": region}
+    boto3.client("s3", endpoint_url=endpoint, region_name=region).create_bucket(
+        Bucket=name, CreateBucketConfiguration=place
+    )
+    assert region_of(name, endpoint) == region
+    assert region_of("no-such-bucket", endpoint) == "us-east-1"
+
+
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_a_store_on_s3_goes_to_other_processes(remote: str, endpoint: str, anonymous: bool) -> None:
+    there = pickle.loads(pickle.dumps(Location("s", remote, endpoint, anonymous).open()))
+    assert zarr.open_group(there, mode="r")["thetao_1"].shape == (TIMES, *SHAPE)
+
+
 def test_what_is_not_there_is_said(remote: str, endpoint: str) -> None:
     for url in ("s3://no-such-bucket/om4.zarr", f"{remote}-of-another"):
         for message in refusals(Location("data.source: x", url, endpoint)):
@@ -214,7 +249,7 @@ def test_an_endpoint_that_never_answers_is_given_up(remote: str, monkeypatch: py
 
 
 def pinned_by_a_command(file: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """`data pin` in its own process: fsspec keeps the keys that it first saw."""
+    """`data pin` in its own process, as a user has it."""
     command = [sys.executable, "-m", "ocean_emulators.cli.main", "data", "pin", str(file)]
     home = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("AWS_")} | {
         "HOME": str(file.parent),

@@ -1,7 +1,7 @@
 """Batches, read ahead of their use."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -22,13 +22,13 @@ class Loader:
         """`ahead`: number of batches made ahead, each by a thread of its own; 0 makes a batch when it is asked for."""
         self.data, self.batches, self.ahead = data, batches, ahead
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        self._buffers: list[tuple[Tensor, ...]] = []
+        self._buffers: list[dict[str, Tensor]] = []
         self._handed_out = 0
 
     @property
     def device(self) -> torch.device:
         """Where batches lie."""
-        return self.data.windows[0].rows.packing.device
+        return self.data.device
 
     def state_dict(self) -> dict[str, int]:
         """The place in the order of batches, behind the last one that was handed out."""
@@ -51,10 +51,10 @@ class Loader:
         self._handed_out = self.batches.position
         if self._stream is not None:  # what is held on the device may still be on its way there
             self._stream.wait_stream(torch.cuda.default_stream(self.device))
-        pending: deque[tuple[tuple[Tensor, ...], Future[Batch]]] = deque()
+        pending: deque[tuple[dict[str, Tensor], Future[Batch]]] = deque()
         with ThreadPoolExecutor(max(self.ahead, 1)) as threads:
 
-            def begin(buffer: tuple[Tensor, ...]) -> None:
+            def begin(buffer: dict[str, Tensor]) -> None:
                 draw = next(draws, None)
                 if draw is not None:
                     pending.append((buffer, threads.submit(self._load, draw, buffer)))
@@ -68,7 +68,7 @@ class Loader:
                 yield batch
                 begin(buffer)
 
-    def _load(self, draw: Draw, buffer: tuple[Tensor, ...]) -> Batch:
+    def _load(self, draw: Draw, buffer: Mapping[str, Tensor]) -> Batch:
         if self._stream is None:
             return self.data.load(draw, buffer)
         # Beside the computation; when it is done, so is the use of the buffer.

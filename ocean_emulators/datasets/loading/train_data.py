@@ -1,7 +1,7 @@
-"""Training windows of one or several resolutions, as the stepper asks for them."""
+"""Training windows on one or several grids, as the stepper asks for them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -14,12 +14,12 @@ from ocean_emulators.errors import UserError
 
 
 class Draw(NamedTuple):
-    """Which windows make a batch: all of one resolution."""
+    """Which windows make a batch: all on one grid."""
 
-    resolution: int
-    """number of the resolution among those of the data"""
+    grid: str
+    """its name"""
     indices: list[int]
-    """windows of that resolution"""
+    """windows on that grid"""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,12 @@ class Batch:
     """[window, time, channel, lat, lon]"""
     forcing: Tensor
     """[window, time, channel, lat, lon]"""
-    resolution: int = 0
+    grid: str = "x1"
+    """name of the grid that they are on"""
 
 
 class Windows:
-    """All windows of a period at one resolution, for rollouts of a number of calls.
+    """All windows of a period on one grid, for rollouts of a number of calls.
 
     The states of a window lie `stride` time steps of the data apart. With several strides, the windows of the first stride
     come first.
@@ -97,22 +98,26 @@ class Windows:
 
 
 class TrainData:
-    """Windows of one or several resolutions, primary resolution first; a batch holds one resolution."""
+    """Windows by the name of their grid; a batch is on one of the grids."""
 
-    def __init__(self, windows: Sequence[Windows]) -> None:
-        self.windows = tuple(windows)
+    def __init__(self, windows: Mapping[str, Windows]) -> None:
+        self.windows = dict(windows)
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of windows of each resolution."""
-        return tuple(len(windows) for windows in self.windows)
+    def device(self) -> torch.device:
+        """Where batches lie."""
+        return next(iter(self.windows.values())).rows.packing.device
 
-    def buffer(self, windows: int) -> tuple[Tensor, ...]:
-        """Memory for a batch of any resolution."""
-        return tuple(part.buffer(windows) for part in self.windows)
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of windows on each grid."""
+        return {grid: len(windows) for grid, windows in self.windows.items()}
 
-    def load(self, draw: Draw, buffer: Sequence[Tensor] | None = None) -> Batch:
+    def buffer(self, windows: int) -> dict[str, Tensor]:
+        """Memory for a batch on any grid."""
+        return {grid: of_grid.buffer(windows) for grid, of_grid in self.windows.items()}
+
+    def load(self, draw: Draw, buffer: Mapping[str, Tensor] | None = None) -> Batch:
         """The batch that was drawn."""
-        into = None if buffer is None else buffer[draw.resolution]
-        batch = self.windows[draw.resolution].load(draw.indices, into)
-        return Batch(batch.prognostic, batch.forcing, draw.resolution)
+        into = None if buffer is None else buffer[draw.grid]
+        return replace(self.windows[draw.grid].load(draw.indices, into), grid=draw.grid)

@@ -10,9 +10,9 @@ from functools import reduce
 import numpy as np
 import xarray as xr
 
-from ocean_emulators.datasets.config import DataConfig, grid_name
+from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError
-from ocean_emulators.ocean.grid import Grid
+from ocean_emulators.ocean.grid import Grid, grid_name
 
 _SHARE_SLACK = 1e-3
 """By how much a source's fractions may exceed one: they come out of single-precision regridding."""

@@ -32,7 +32,7 @@ from ocean_emulators.datasets.source.anomalies import (
 )
 from ocean_emulators.datasets.source.completeness import require_whole
 from ocean_emulators.datasets.source.layouts import open_source
-from ocean_emulators.datasets.source.location import locate, require_unchanged
+from ocean_emulators.datasets.source.pinning import locate, require_unchanged
 from ocean_emulators.datasets.source.selection import select_from, span_of_periods
 from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.packed_store import create_store, seal_store, state_error, store_path, write_rows

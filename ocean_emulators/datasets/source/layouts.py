@@ -22,7 +22,8 @@ import xarray as xr
 import zarr
 from zarr.storage import LocalStore
 
-from ocean_emulators.datasets.source.location import Location, access_errors, locate
+from ocean_emulators.datasets.source.location import Location, access_errors
+from ocean_emulators.datasets.source.pinning import locate
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.levels import OM4_DEPTH, known_thickness, level_of, split_depth, split_level
 

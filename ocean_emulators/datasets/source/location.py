@@ -1,87 +1,58 @@
-"""Where a source lies: a path, or a small *pointer file* (YAML, kept in git) that names a store elsewhere and pins its content.
+"""Where a source lies and how it is reached: a folder or a .zip file on this machine, S3, or HTTP."""
 
-DVC depends on the path that `data.source` names. A store of terabytes is not for DVC to hash, so the pointer file holds a
-fingerprint of it: when the store changes, pinning it anew changes the file, and with it everything that is made from it.
-"""
-
-import hashlib
+import os
 import re
+import urllib.request
 import zipfile
+from base64 import b64encode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import cached_property, lru_cache
+from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-import aiohttp
-import fsspec
-import numpy as np
 import zarr
-from botocore.exceptions import BotoCoreError, HTTPClientError, NoCredentialsError
-from botocore.exceptions import ConnectionError as BotoConnectionError
-from fsspec.exceptions import FSTimeoutError
-from pydantic import field_validator
+from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import HTTPStore, S3Store
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, LocalStore, ZipStore
+from zarr.storage import LocalStore, ObjectStore, ZipStore
 
-from ocean_emulators.config.base import Config, digest, parse
-from ocean_emulators.config.yaml_files import load_yaml
-from ocean_emulators.errors import UserError
+from ocean_emulators.errors import UserError, brief, holds_keys
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
-_METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zattrs")
-_REQUESTS_AT_ONCE = 16
-_CHUNKS_PER_ARRAY = 4  # of a store that can't be listed
+_TRIES, _TRYING_SECONDS = 5, 30
+_REQUEST_SECONDS = 3600  # of a large chunk through a thin line; one that stands still ends after _READ_SECONDS
+_KEYS_LAST = timedelta(minutes=30)
+_AMAZON = "https://s3.amazonaws.com"
+_SCHEMES = ("s3://", "http://", "https://")
 _ACCESS_ERRORS = (
     OSError,
-    BotoCoreError,
-    aiohttp.ClientError,
-    FSTimeoutError,
+    BaseError,
     zarr.errors.BaseZarrError,
     zipfile.BadZipFile,
     ValueError,
     RuntimeError,  # codecs
 )
-_UNREACHABLE = (
-    ConnectionError,
-    TimeoutError,
-    HTTPClientError,
-    BotoConnectionError,
-    aiohttp.ClientConnectionError,
-    FSTimeoutError,
-)
+_REFUSED = (PermissionError, PermissionDeniedError, UnauthenticatedError)
+_UNREACHABLE = (ConnectionError, TimeoutError, URLError)
+_NO_ANSWER = re.compile(r"(?<!Generic )HTTP error: ")  # in what obstore says of a request that no server answered
+_LISTING = "PROPFIND"  # what few servers know
 
 
-def require_known_scheme(url: str) -> None:
-    """Refuse a URL of a kind that is not read here (`ValueError`)."""
-    if not url.startswith(("s3://", "http://", "https://")):
-        raise ValueError(
-            f"found {url!r}: expected s3://, http:// or https://; copy it here, or serve it by one of these"
-        )
+class File(NamedTuple):
+    """A file of a store."""
 
-
-class Pointer(Config):
-    url: str
-    """where the Zarr store lies: s3://bucket/path, https://…, or an absolute path on this machine"""
-    endpoint: str | None = None
-    """address of the S3 service, such as https://s3.example.org; null is Amazon's"""
-    anonymous: bool = False
-    """public store, read without keys; keys otherwise come from the environment or AWS's usual files"""
-    fingerprint: str | None = None
-    """what the store was when it was pinned, by `ocean-emulators data pin FILE`"""
-
-    @field_validator("url")
-    @classmethod
-    def _is_elsewhere(cls, value: str) -> str:
-        if not (is_url(value) or Path(value).is_absolute()):
-            raise ValueError(f"found {value!r}: expected s3://bucket/path, https://…, or an absolute path")
-        if is_url(value):
-            require_known_scheme(value)
-        if is_url(value) and value.endswith(".zip"):
-            raise ValueError(f"found {value!r}: a .zip file must lie on this machine; unpack it there, or copy it here")
-        return value
+    key: str
+    """below the store's root"""
+    size: int
+    version: str | float | None
+    """tells one content from another: an ETag, a date, seconds since 1970"""
 
 
 @dataclass(frozen=True)
@@ -103,6 +74,11 @@ class Location:
         """Whether it is reached through a network."""
         return is_url(self.url)
 
+    @property
+    def can_list(self) -> bool:
+        """Whether it says what files it has: HTTP does not."""
+        return not self.url.startswith(("http://", "https://"))
+
     def open(self) -> Store:
         """The store, for reading.
 
@@ -111,44 +87,76 @@ class Location:
         UserError
             If there is nothing there. For remote stores, reading finds out.
         """
-        if self.is_remote:
-            with access_errors(self):
-                return FsspecStore.from_url(self.url, storage_options=self._options(), read_only=True)
-        if not Path(self.url).exists():
+        if not self.is_remote and not Path(self.url).exists():
             raise UserError(f"{self.name}: no such file or folder")
         with access_errors(self):
+            if self.is_remote:
+                return ObjectStore(self._objects, read_only=True)
             return ZipStore(self.url, mode="r") if self.url.endswith(".zip") else LocalStore(self.url, read_only=True)
 
     def keys(self, folder: str) -> list[str] | None:
         """Names of all files below a folder of the store, relative to it; None where nothing can be listed (HTTP)."""
-        if self.url.startswith(("http://", "https://")):
+        if not self.can_list:
             return None
         if self.url.endswith(".zip"):
             names = _names_in_zip(self.url, Path(self.url).stat().st_mtime_ns)
-            return [n.removeprefix(f"{folder}/") for n in names if n.startswith(f"{folder}/")]
-        files = self.filesystem()
-        root = f"{files._strip_protocol(self.url).rstrip('/')}/{folder}/"
-        return [str(name).removeprefix(root) for name in files.find(root)]
+        else:
+            names = [file.key for file in self.files(folder)]
+        return [name.removeprefix(f"{folder}/") for name in names if name.startswith(f"{folder}/")]
 
-    def filesystem(self) -> Any:
-        """fsspec's (synchronous) file system that holds it."""
-        protocol = self.url.partition("://")[0] if self.is_remote else "file"
-        return fsspec.filesystem(protocol, **(self._options() if self.is_remote else {}))
+    def read(self, key: str) -> bytes | None:
+        """Content of a file of a store that is no .zip; None if there is none."""
+        try:
+            return bytes(self._objects.get(key).bytes()) if self.is_remote else (Path(self.url) / key).read_bytes()
+        except FileNotFoundError:
+            return None
 
-    def _options(self) -> dict[str, Any]:
-        fresh = {"use_listings_cache": False}
-        if not self.url.startswith("s3://"):
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_READ_SECONDS)
-            return {"client_kwargs": {"timeout": timeout}, **fresh}
-        # s3fs tries again by itself, five times; botocore's own attempts would multiply the time until a dead
-        # endpoint is given up.
-        config = {
-            "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
-            "retries": {"total_max_attempts": 1},
+    def about(self, key: str) -> File | None:
+        """Size and version of a file of a remote store; None if there is none."""
+        try:
+            return _file(self._objects.head(key))
+        except FileNotFoundError:
+            return None
+
+    def top(self) -> tuple[list[str], list[File]]:
+        """The folders and the files right below the root of a store that can be listed and is no .zip."""
+        if self.is_remote:
+            found = self._objects.list_with_delimiter()
+            return list(found["common_prefixes"]), [_file(about) for about in found["objects"]]
+        entries = list(Path(self.url).iterdir())
+        return [e.name for e in entries if e.is_dir()], [_local_file(e, self.url) for e in entries if e.is_file()]
+
+    def files(self, folder: str) -> list[File]:
+        """All files below a folder of a store that can be listed and is no .zip."""
+        if self.is_remote:
+            return [_file(about) for page in self._objects.list(folder) for about in page]
+        below = ((Path(root) / name) for root, _, names in os.walk(Path(self.url) / folder) for name in names)
+        return [_local_file(path, self.url) for path in below]
+
+    @property
+    def service(self) -> str | None:
+        """Address of what answers for it; None for Amazon's S3."""
+        if self.url.startswith("s3://"):
+            named = (os.environ.get(name) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+            return self.endpoint or next(filter(None, named), None)
+        return self.url
+
+    @cached_property
+    def _objects(self) -> S3Store | HTTPStore:
+        client: Any = {
+            "allow_http": True,
+            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+            "read_timeout": timedelta(seconds=_READ_SECONDS),
+            "timeout": timedelta(seconds=_REQUEST_SECONDS),
         }
-        endpoint = {"endpoint_url": self.endpoint} if self.endpoint else {}
-        return {"anon": self.anonymous, "config_kwargs": config, **endpoint, **fresh}
+        retry: Any = {"max_retries": _TRIES - 1, "retry_timeout": timedelta(seconds=_TRYING_SECONDS)}
+        if not self.url.startswith("s3://"):
+            url, client["default_headers"] = _with_login(self.url)
+            return HTTPStore(url, client_options=client, retry_config=retry)
+        bucket, _, prefix = self.url.removeprefix("s3://").strip("/").partition("/")
+        place: Any = {"endpoint": self.service} if self.service else {"region": region_of(bucket)}
+        keys: Any = {"skip_signature": True} if self.anonymous else {"credential_provider": _aws_keys}
+        return S3Store(bucket, prefix=prefix or None, client_options=client, retry_config=retry, **place, **keys)
 
 
 def is_url(text: str) -> bool:
@@ -156,140 +164,72 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
-def locate(source: str) -> Location:
-    """The location of what `data.source` names: a Zarr folder, a .zip file of one, or a pointer file to one elsewhere.
-
-    Raises
-    ------
-    UserError
-        If a pointer file is missing, faulty, or not pinned.
-    """
-    name = f"data.source: {source}"
-    if not source.endswith((".yaml", ".yml")):
-        return Location(name, source)
-    if not Path(source).is_file():
-        raise UserError(f"{name}: no such file or folder")
-    location = read_pointer(Path(source))
-    location = replace(location, name=f"data.source: {location.name}")
-    if location.fingerprint is None:
-        raise UserError(
-            f"{location.name} has no fingerprint, so a change of {location.url} would go unseen; "
-            f"`ocean-emulators data pin {source}` takes it"
+def require_known_scheme(url: str) -> None:
+    """Refuse a URL of a kind that is not read here (`ValueError`)."""
+    if not url.startswith(_SCHEMES):
+        raise ValueError(
+            f"found {url!r}: expected s3://, http:// or https://; copy it here, or serve it by one of these"
         )
-    return location
+    if url.startswith("s3://") and holds_keys(url):
+        raise ValueError(f"found {url!r}: keys come from the environment or AWS's usual files")
 
 
-def read_pointer(path: Path) -> Location:
-    """The location in a pointer file, pinned or not.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or faulty.
-    """
-    pointer = parse(Pointer, load_yaml(path), str(path))
-    name = f"{path} ({pointer.url})"
-    return Location(name, pointer.url, pointer.endpoint, pointer.anonymous, path, pointer.fingerprint)
-
-
-def pin(path: Path) -> str:
-    """Take the fingerprint of the store that a pointer file names, write it into the file, and return it.
-
-    Raises
-    ------
-    UserError
-        If the pointer file is faulty or its store can't be reached.
-    """
-    fingerprint = take_fingerprint(read_pointer(path))
-    text = path.read_text()
-    line = f"fingerprint: {fingerprint}"
-    pinned, n = re.subn(r"^fingerprint:[ \t]*[^\s#]*", line, text, count=1, flags=re.MULTILINE)
-    building = path.with_name(path.name + ".partial")
-    building.write_text(pinned if n else f"{text.rstrip()}\n{line}\n")
-    building.replace(path)
-    return fingerprint
+@lru_cache
+def region_of(bucket: str, service: str = _AMAZON) -> str:
+    """Amazon serves a bucket in its own region alone, and tells everyone which that is."""
+    request = urllib.request.Request(f"{service}/{quote(bucket)}", method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_CONNECT_SECONDS) as answer:
+            headers = answer.headers
+    except HTTPError as error:  # in another region, or not for everyone
+        headers = error.headers
+    return str(headers.get("x-amz-bucket-region", "us-east-1"))
 
 
-def require_unchanged(source: str) -> str:
-    """Refuse a pointer file whose store is no longer what it was when it was pinned; what tells the source's content.
+def _aws_keys() -> Any:
+    """From the environment, AWS's usual files, or the machine's role."""
+    from botocore.session import Session  # takes half a second: only where it is used
 
-    That is the fingerprint of a store (see `take_fingerprint`), or size and time of modification of a .zip file.
-
-    Raises
-    ------
-    UserError
-        With the way out: pin it anew.
-    """
-    location = locate(source)
-    if Path(location.url).is_file():
-        stat = Path(location.url).stat()
-        return digest(stat.st_size, stat.st_mtime_ns)
-    fingerprint = take_fingerprint(location)
-    if location.pointer is not None and fingerprint != location.fingerprint:
-        raise UserError(
-            f"{location.name} is not what it was when it was pinned; if the change is wanted, "
-            f"`ocean-emulators data pin {location.pointer}`, and everything made from it will be made again"
-        )
-    return fingerprint
+    found = Session().get_credentials()
+    if found is None:
+        raise PermissionError("no keys")
+    keys = found.get_frozen_credentials()
+    expires = datetime.now(UTC) + _KEYS_LAST
+    return {
+        "access_key_id": keys.access_key,
+        "secret_access_key": keys.secret_key,
+        "token": keys.token,
+        "expires_at": expires,
+    }
 
 
-def take_fingerprint(location: Location) -> str:
-    """SHA-256 that tells one content of a store from another, without reading all of it.
-
-    On S3: the metadata documents, and key, size and ETag of every object. By HTTP, which can't list: the metadata
-    documents, and size and ETag or date of some chunks of every array, always the same ones. On this machine: the
-    metadata documents, and name, size and time of modification of every file.
-
-    Raises
-    ------
-    UserError
-        If the store can't be reached.
-    """
-    with access_errors(location):
-        files = location.filesystem()
-        root = files._strip_protocol(location.url).rstrip("/")
-        sha = hashlib.sha256()
-        for document in _METADATA:
-            with suppress(FileNotFoundError):
-                sha.update(f"{document}\n".encode() + files.cat_file(f"{root}/{document}"))
-        by_http = location.url.startswith(("http://", "https://"))
-        lines = list(_sampled(location, files, root) if by_http else _listed(files, root))
-        if not lines:
-            raise FileNotFoundError(location.url)
-        sha.update("\n".join(lines).encode())
-    return sha.hexdigest()
+def _with_login(url: str) -> tuple[str, dict[str, str]]:
+    """The URL without name and password, and the header that says them, from the URL or else from ~/.netrc."""
+    parts = urlsplit(url)
+    login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else _netrc(parts.hostname)
+    if login is None:
+        return url, {}
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return bare, {"authorization": f"Basic {b64encode(':'.join(login).encode()).decode()}"}
 
 
-def _listed(files: Any, root: str) -> Iterator[str]:
-    """One line for each of the store's arrays and other files: a hash of names, sizes and versions of what is in it."""
-
-    def line(entry: dict[str, Any]) -> str:
-        inside = files.find(entry["name"], detail=True) if entry["type"] == "directory" else {entry["name"]: entry}
-        names = sorted((name.removeprefix(root), f["size"], f.get("ETag") or f["mtime"]) for name, f in inside.items())
-        return digest(entry["name"].removeprefix(root), names)
-
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        yield from pool.map(line, sorted(files.ls(root, detail=True), key=lambda entry: str(entry["name"])))
+def _netrc(host: str | None) -> tuple[str, str] | None:
+    try:
+        found = netrc(os.environ.get("NETRC")).authenticators(host or "")
+    except (OSError, NetrcParseError):
+        return None
+    return (found[0], found[2] or "") if found else None
 
 
-def _sampled(location: Location, files: Any, root: str) -> Iterator[str]:
-    """Name, size and version of the first, the last and some chunks between them of every array."""
+def _file(about: Any) -> File:
+    date = about["last_modified"]
+    dated = format_datetime(date, usegmt=True) if date.timestamp() else None  # a server that says none means 1970
+    return File(about["path"], about["size"], about["e_tag"] or dated)
 
-    def line(key: str) -> str:
-        try:
-            about = files.info(f"{root}/{key}")
-        except FileNotFoundError:
-            about = {}  # a chunk that holds the fill value alone need not exist
-        return f"{key} {about.get('size')} {about.get('ETag') or about.get('Last-Modified')}"
 
-    keys: list[str] = []
-    for name, array in sorted(zarr.open_group(location.open(), mode="r").arrays()):
-        shape = [-(-n // c) for n, c in zip(array.shape, array.shards or array.chunks, strict=True)]
-        for number in sorted({int(i) for i in np.linspace(0, np.prod(shape) - 1, _CHUNKS_PER_ARRAY)}):
-            index = tuple(int(i) for i in np.unravel_index(number, shape)) if shape else ()
-            keys.append(f"{name}/{array.metadata.encode_chunk_key(index)}")
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        yield from pool.map(line, keys)
+def _local_file(path: Path, root: str) -> File:
+    stat = path.stat()
+    return File(path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime)
 
 
 @lru_cache(maxsize=1)
@@ -311,18 +251,25 @@ def access_errors(location: Location) -> Iterator[None]:
 def _explain(location: Location, error: Exception) -> str:
     url, causes = location.url, []
     cause: BaseException | None = error
-    while cause is not None:  # zarr and fsspec wrap what the network said
+    while cause is not None:  # zarr wraps what the network said
         causes.append(cause)
         cause = cause.__cause__
-    if any(isinstance(c, NoCredentialsError | PermissionError) for c in causes):
-        return (
-            f"{url} can't be read with {'no keys (anonymous: true)' if location.anonymous else 'the keys at hand'}; "
-            "keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile that AWS_PROFILE names; "
-            "`anonymous: true` is for public stores"
-        )
-    if any(isinstance(c, _UNREACHABLE) for c in causes):
-        where = location.endpoint or (url if url.startswith(("http://", "https://")) else "Amazon's S3")
-        return f"{where} can't be reached; check the address (url, endpoint) and the network"
+    if any(isinstance(c, _REFUSED) for c in causes):
+        return f"{url} can't be read with {_keys_from(location)}"
+    if any(isinstance(c, _UNREACHABLE) or (isinstance(c, GenericError) and _NO_ANSWER.search(str(c))) for c in causes):
+        return f"{location.service or _AMAZON} can't be reached; check the address (url, endpoint) and the network"
     if isinstance(error, FileNotFoundError):
         return f"can't be opened as a Zarr store: there is none at {url}; check the address, and the endpoint if it is on S3"
-    return f"can't be opened as a Zarr store: {str(error) or type(error).__name__}"
+    if _LISTING in str(error):
+        return "by HTTP its arrays can't be listed, and its metadata do not name them: consolidate the metadata there"
+    return f"can't be opened as a Zarr store: {brief(error)}"
+
+
+def _keys_from(location: Location) -> str:
+    if not location.url.startswith("s3://"):
+        return "the name and password at hand; they come from ~/.netrc (or the file that NETRC names)"
+    return (
+        f"{'no keys (anonymous: true)' if location.anonymous else 'the keys at hand'}; "
+        "keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile that AWS_PROFILE names; "
+        "`anonymous: true` is for public stores"
+    )

@@ -11,7 +11,7 @@ import xarray as xr
 
 from ocean_emulators.config.base import did_you_mean
 from ocean_emulators.datasets.config import DataConfig
-from ocean_emulators.errors import UserError
+from ocean_emulators.errors import UserError, brief
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
 from ocean_emulators.ocean.grid import Grid
@@ -166,8 +166,7 @@ def reading(name: str, where: str, time: xr.DataArray | None = None) -> Iterator
     except Exception as error:  # codecs and file systems raise what they like
         at = "" if time is None else f" at {time.item()}"
         raise UserError(
-            f"{where}: {name}{at} can't be read ({str(error) or type(error).__name__}); "
-            "its chunk is damaged or out of reach: restore it"
+            f"{where}: {name}{at} can't be read ({brief(error)}); its chunk is damaged or out of reach: restore it"
         ) from error
 
 

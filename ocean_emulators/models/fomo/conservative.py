@@ -66,26 +66,25 @@ class ConservativeEncoder(nn.Module):
         super().__init__()
         self.block = ScaledBlock(config, in_channels, oceans, latent, checkpointing)
         self.out_channels = in_channels + config.width
-        lat, lon = zip(*(overlaps(Axes.of(ocean), latent) for ocean in oceans), strict=True)
-        self.lat, self.lon = PerGrid(lat), PerGrid(lon)
-        of_inputs = list(channel_of_mask)
-        self.wet = PerGrid(_wet(ocean, [*of_inputs, *([None] * config.width)]) for ocean in oceans)
-        self.wet_area = PerGrid(
-            self._sums(self.wet(k), self.lat(k), self.lon(k)).clamp(min=1e-12) for k in range(len(oceans))
-        )
+        shared = {ocean.name: overlaps(Axes.of(ocean), latent) for ocean in oceans}
+        self.lat = PerGrid({grid: lat for grid, (lat, _) in shared.items()})
+        self.lon = PerGrid({grid: lon for grid, (_, lon) in shared.items()})
+        of_seen = [*channel_of_mask, *([None] * config.width)]
+        self.wet = PerGrid({ocean.name: _wet(ocean, of_seen) for ocean in oceans})
+        self.wet_area = PerGrid({grid: self._sums(self.wet(grid), grid).clamp(min=1e-12) for grid in shared})
 
-    def forward(self, x: Tensor, resolution: int) -> Tensor:
+    def forward(self, x: Tensor, grid: str) -> Tensor:
         """Means over the wet area of each latent cell; zero where there is none."""
-        seen = torch.cat([x, self.block(x, resolution)], dim=1)
+        seen = torch.cat([x, self.block(x, grid)], dim=1)
         with torch.autocast(x.device.type, enabled=False):  # fewer digits would not conserve
-            sums = self._sums(seen.float() * self.wet(resolution), self.lat(resolution), self.lon(resolution))
-        means: Tensor = sums / self.wet_area(resolution)
+            sums = self._sums(seen.float() * self.wet(grid), grid)
+        means: Tensor = sums / self.wet_area(grid)
         return means
 
-    @staticmethod
-    def _sums(x: Tensor, lat: Tensor, lon: Tensor) -> Tensor:
-        """Sums over the shared area."""
-        return lat @ (x @ lon.T)
+    def _sums(self, x: Tensor, grid: str) -> Tensor:
+        """Sums over the area shared with each latent cell."""
+        sums: Tensor = self.lat(grid) @ (x @ self.lon(grid).T)
+        return sums
 
 
 class ResidualDecoderConfig(ScaledBlockConfig):
@@ -121,18 +120,19 @@ class ResidualDecoder(nn.Module):
         checkpointing: Checkpointing,
     ) -> None:
         super().__init__()
-        lat, lon = zip(*(interpolation(latent, Axes.of(ocean)) for ocean in oceans), strict=True)
-        self.lat, self.lon = PerGrid(lat), PerGrid(lon)
+        weights = {ocean.name: interpolation(latent, Axes.of(ocean)) for ocean in oceans}
+        self.lat = PerGrid({grid: lat for grid, (lat, _) in weights.items()})
+        self.lon = PerGrid({grid: lon for grid, (_, lon) in weights.items()})
         self.narrow = nn.Conv2d(latent_channels, config.width, kernel_size=1)
         self.block = ScaledBlock(config, config.width + in_channels, oceans, latent, checkpointing)
         self.head = GlobeConv(config.width, out_channels, config.head_kernel)
 
-    def forward(self, latent: Tensor, x: Tensor, resolution: int) -> Tensor:
+    def forward(self, latent: Tensor, x: Tensor, grid: str) -> Tensor:
         """What the latent grid says of each cell, beside the input there."""
         coarse = self.narrow(latent)
         with torch.autocast(x.device.type, enabled=False):
-            coarse = self.lat(resolution) @ (coarse.float() @ self.lon(resolution).T)
-        fine = self.block(torch.cat([coarse, x], dim=1), resolution)
+            coarse = self.lat(grid) @ (coarse.float() @ self.lon(grid).T)
+        fine = self.block(torch.cat([coarse, x], dim=1), grid)
         with torch.autocast(x.device.type, enabled=False):
             out: Tensor = self.head(fine.float())
         return out
@@ -155,14 +155,14 @@ class ScaledBlock(nn.Module):
         super().__init__()
         self.checkpointing = checkpointing
         self.block = ConvNeXtBlock(in_channels, config.width, 1, 3, config.expansion, config.norm)
-        self.size = PerGrid(np.log(Axes.of(ocean).cell / latent.cell) for ocean in oceans)
+        self.size = PerGrid({ocean.name: np.log(Axes.of(ocean).cell / latent.cell) for ocean in oceans})
         self.modulation = nn.Linear(2, 2 * config.width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, resolution: int) -> Tensor:
+    def forward(self, x: Tensor, grid: str) -> Tensor:
         """[batch, in, lat, lon] -> [batch, out, lat, lon]"""
-        scale, shift = self.modulation(self.size(resolution))[:, None, None].chunk(2)
+        scale, shift = self.modulation(self.size(grid))[:, None, None].chunk(2)
         out: Tensor = run(self.block, x, self.checkpointing) * (1 + scale) + shift
         return out
 

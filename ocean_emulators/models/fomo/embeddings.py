@@ -71,10 +71,10 @@ class PatchEncoding(nn.Module):
         super().__init__()
         self.position = nn.Linear(width, width)
         self.scale = nn.Linear(width, width)
-        self.positions = PerGrid(position_encoding(grid, width) for grid in grids)
-        self.scales = PerGrid(scale_encoding(grid, width) for grid in grids)
+        self.positions = PerGrid({grid.name: position_encoding(grid, width) for grid in grids})
+        self.scales = PerGrid({grid.name: scale_encoding(grid, width) for grid in grids})
 
-    def forward(self, x: Tensor, resolution: int) -> Tensor:
+    def forward(self, x: Tensor, grid: str) -> Tensor:
         """[batch, lat, lon, width] -> [batch, lat, lon, width]"""
-        y: Tensor = x + self.position(self.positions(resolution)) + self.scale(self.scales(resolution))
+        y: Tensor = x + self.position(self.positions(grid)) + self.scale(self.scales(grid))
         return y

@@ -16,7 +16,7 @@ from torch import Tensor
 from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Count, Few, Positive, Width
 from ocean_emulators.errors import UserError
-from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
+from ocean_emulators.models.base import FAMILIES, BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.fomo.conservative import (
     ConservativeEncoder,
     ConservativeEncoderConfig,
@@ -81,6 +81,7 @@ EncoderConfig = Annotated[PerceiverEncoderConfig | ConservativeEncoderConfig, Fi
 DecoderConfig = Annotated[PerceiverDecoderConfig | ResidualDecoderConfig, Field(discriminator="type")]
 
 
+@FAMILIES.register("fomo")
 class FomoConfig(BaseModelConfig):
     type: Literal["fomo"] = "fomo"
     """model family"""
@@ -137,9 +138,9 @@ class Fomo(BaseModel):
             return config.build(width, self.out_channels, patched)
         return config.build(self.in_channels, width, self.out_channels, oceans, latent, self.config.checkpointing)
 
-    def network(self, x: Tensor, resolution: int = 0) -> Tensor:
+    def network(self, x: Tensor, grid: str) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid that it was built for"""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            latent = self.processor(self.encoder(x, resolution))
-            out: Tensor = self.decoder(latent, x, resolution)
+            latent = self.processor(self.encoder(x, grid))
+            out: Tensor = self.decoder(latent, x, grid)
         return out

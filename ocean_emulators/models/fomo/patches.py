@@ -1,7 +1,7 @@
 """A latent grid that all resolutions share: each of its cells stands for a patch, the same piece of the globe on every grid."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,11 @@ class PatchedGrid:
     ocean: OceanContext
     patch: tuple[int, int]
     """(lat, lon), cells of the grid"""
+
+    @property
+    def name(self) -> str:
+        """Of the grid."""
+        return self.ocean.name
 
     @property
     def latent_shape(self) -> tuple[int, int]:
@@ -44,15 +49,15 @@ class PatchedGrid:
 class PerGrid(nn.Module):
     """A constant tensor for each grid, float32. It follows from the grid, and stays out of checkpoints."""
 
-    def __init__(self, constants: Iterable[np.ndarray | Tensor]) -> None:
+    def __init__(self, constants: Mapping[str, np.ndarray | Tensor]) -> None:
         super().__init__()
-        for resolution, constant in enumerate(constants):
+        for grid, constant in constants.items():
             tensor = torch.as_tensor(constant, dtype=torch.float32)
-            self.register_buffer(str(resolution), tensor, persistent=False)
+            self.register_buffer(grid, tensor, persistent=False)
 
-    def forward(self, resolution: int) -> Tensor:
+    def forward(self, grid: str) -> Tensor:
         """The constant of one grid."""
-        return self.get_buffer(str(resolution))
+        return self.get_buffer(grid)
 
 
 def split_windows(x: Tensor, window: tuple[int, int]) -> Tensor:

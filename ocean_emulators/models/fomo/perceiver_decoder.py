@@ -62,7 +62,7 @@ class PerceiverDecoder(nn.Module):
         self, config: PerceiverDecoderConfig, width: int, out_channels: int, grids: Sequence[PatchedGrid]
     ) -> None:
         super().__init__()
-        self.patched = list(grids)
+        self.patched = {grid.name: grid for grid in grids}
         self.context = 0 if config.window is None else config.context
         self.window = grids[0].latent_shape if config.window is None else (config.window, config.window)
         self.encoding = PatchEncoding(width, grids)
@@ -78,20 +78,20 @@ class PerceiverDecoder(nn.Module):
         )
         self.head = nn.Linear(config.query_width, out_channels)
         self.positions = PerGrid(
-            split_windows(grid.ocean.unit_sphere()[None], self._cells_of_window(grid)) for grid in grids
+            {g.name: split_windows(g.ocean.unit_sphere()[None], self._cells_of_window(g)) for g in grids}
         )
         # The widest layers: of the latents; of each cell, its feed-forward or what is read out.
         self.values = config.widest
         self.values_per_cell = max(8 * config.query_width, out_channels)
 
-    def forward(self, latent: Tensor, x: Tensor, resolution: int) -> Tensor:
+    def forward(self, latent: Tensor, x: Tensor, grid: str) -> Tensor:
         """Latent [batch, width, latent lat, latent lon], the network's input x (not used) -> [batch, out, lat, lon]"""
-        grid, positions = self.patched[resolution], self.positions(resolution)
-        patches = self.encoding(latent.permute(0, 2, 3, 1), resolution).permute(0, 3, 1, 2)
+        patched, positions = self.patched[grid], self.positions(grid)
+        patches = self.encoding(latent.permute(0, 2, 3, 1), grid).permute(0, 3, 1, 2)
         values = max(self.values, positions.shape[1] * self.values_per_cell)
         positions = positions.repeat(len(latent), 1, 1)
         cells = in_chunks(self._read, self._windows(patches), positions, values=values)
-        return join_windows(cells, self._cells_of_window(grid), grid.ocean.grid_shape)
+        return join_windows(cells, self._cells_of_window(patched), patched.ocean.grid_shape)
 
     def _windows(self, patches: Tensor) -> Tensor:
         """[batch, width, latent lat, latent lon] -> [batch · window, patch, width], windows row by row, with their rings"""

@@ -36,8 +36,9 @@ class PerceiverEncoder(nn.Module):
 
     def __init__(self, config: PerceiverEncoderConfig, in_channels: int, grids: Sequence[PatchedGrid]) -> None:
         super().__init__()
-        self.patched, self.out_channels = list(grids), config.width
-        self.places = PerGrid(cell_features(grid.patch, config.max_frequency, config.frequency_bands) for grid in grids)
+        self.patched, self.out_channels = {grid.name: grid for grid in grids}, config.width
+        places = {g.name: cell_features(g.patch, config.max_frequency, config.frequency_bands) for g in grids}
+        self.places = PerGrid(places)
         token_width = in_channels + 2 * (2 * config.frequency_bands + 1)
         self.perceiver = Perceiver(
             token_width,
@@ -53,9 +54,9 @@ class PerceiverEncoder(nn.Module):
         self.values = config.widest
         self.token_width = token_width
 
-    def forward(self, x: Tensor, resolution: int) -> Tensor:
+    def forward(self, x: Tensor, grid: str) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, width, latent lat, latent lon]"""
-        grid, places = self.patched[resolution], self.places(resolution)
+        patched, places = self.patched[grid], self.places(grid)
 
         def read(cells: Tensor) -> Tensor:
             tokens = torch.cat([cells, places.expand(len(cells), -1, -1)], dim=2)
@@ -63,6 +64,6 @@ class PerceiverEncoder(nn.Module):
             return encoded
 
         values = max(self.values, len(places) * self.token_width)
-        patches = in_chunks(read, grid.split(x), values=values).unflatten(0, (len(x), *grid.latent_shape))
-        latent: Tensor = self.encoding(patches, resolution)
+        patches = in_chunks(read, patched.split(x), values=values).unflatten(0, (len(x), *patched.latent_shape))
+        latent: Tensor = self.encoding(patches, grid)
         return latent.permute(0, 3, 1, 2)

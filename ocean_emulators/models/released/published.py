@@ -28,7 +28,7 @@ _NEVER = {"block": "convnext", "coordinates": False, "bathymetry": False, "posit
 class PublishedSamudra(Samudra):
     """Samudra that also takes what it is given as one tensor of stacked channels, as the published code does."""
 
-    def forward(self, states: Tensor, forcing: Tensor | None = None, resolution: int = 0) -> Tensor:
+    def forward(self, states: Tensor, forcing: Tensor | None = None, grid: str | None = None) -> Tensor:
         """One call, as of any model; or, with `states` alone, [batch, channel, lat, lon] -> the same.
 
         Channels of the input are [time, channel] of the given states, then of the forcing, oldest first; those of the output
@@ -44,8 +44,8 @@ class PublishedSamudra(Samudra):
             raise UserError(f"found {stacked.shape[1]} channels in: these weights take {self.in_channels}")
         assert isinstance(self.config, SamudraConfig)
         self.config.check_grid((stacked.shape[2], stacked.shape[3]))
-        out = torch.unflatten(self.network(stacked, resolution), 1, (self.config.output_states, -1))
-        out = torch.where(self.grid(resolution).mask, out, 0.0)
+        out = torch.unflatten(self.network(stacked, grid), 1, (self.config.output_states, -1))
+        out = torch.where(self.grid(self.which_grid(grid)).mask, out, 0.0)
         return out.flatten(1, 2) if forcing is None else out
 
 
