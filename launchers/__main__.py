@@ -14,6 +14,7 @@ from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.jobs.base import Job
 from ocean_emulators.plan import count_windows, look_ahead
 from ocean_emulators.stages import compare, evaluate, prepare, stats, train
+from ocean_emulators.streams import outliving_readers
 from ocean_emulators.tracking import Provenance
 from ocean_emulators.workspace import Workspace
 
@@ -58,5 +59,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m launchers", description="Run a stage of dvc.yaml, as DVC does.")
     parser.add_argument("stage", choices=STAGES)
     options = parser.parse_args()
-    with exit_on_user_error():
+    with outliving_readers(), exit_on_user_error():
         main(options.stage)

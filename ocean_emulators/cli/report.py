@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ocean_emulators.errors import UserError, mask
 from ocean_emulators.eval.config import EvaluationConfig
 from ocean_emulators.eval.report import ratio_lines, score_lines
 from ocean_emulators.lock import changed_since, locked_params
+from ocean_emulators.tracking.mlflow import own_store
 from ocean_emulators.workspace import Workspace
 
 _SHOWN = 4
@@ -90,5 +92,6 @@ def _how_to_see_runs(workspace: Workspace) -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         return f"at {mask(uri)}"
-    store = workspace.home / "mlflow.db"
-    return f"mlflow ui --backend-store-uri sqlite:///{store}" if store.is_file() else "none recorded here yet"
+    if not (workspace.home / "mlflow.db").is_file():
+        return "none recorded here yet"
+    return f"mlflow ui --backend-store-uri {shlex.quote(own_store(workspace.home))}"

@@ -9,6 +9,5 @@ __getattr__ = exports(
         "parse": "base",
         "apply_overrides": "overrides",
         "load_yaml": "yaml_files",
-        "render": "render",
     },
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from sqlalchemy.engine import URL
 
 from ocean_emulators.tracking.base import TRACKERS
 from ocean_emulators.tracking.provenance import Provenance
@@ -18,6 +19,14 @@ _STAGES = "stages"
 # The pages open with what trainings need (curves, comparisons) instead of what language models need.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _NOT_ALLOWED = re.compile(r"[^\w\-. :/]")
+
+
+def own_store(home: Path) -> str:
+    """URI of a project's own database, whatever characters the path of its folder `home` has.
+
+    The driver is named because MLflow makes the folder of what begins with `sqlite:///`, which is another where it is quoted.
+    """
+    return URL.create("sqlite+pysqlite", database=str(home / "mlflow.db")).render_as_string(hide_password=False)
 
 
 @TRACKERS.register("mlflow")
@@ -35,7 +44,7 @@ class MlflowTracker:
         lock.parent.mkdir(exist_ok=True)
         # A store that several processes create at the same moment is left broken.
         with FileLock(lock):
-            self.client = MlflowClient(uri or f"sqlite:///{home / 'mlflow.db'}")
+            self.client = MlflowClient(uri or own_store(home))
             known = self.client.get_experiment_by_name(experiment)
             identifier = (
                 known.experiment_id

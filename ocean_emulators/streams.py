@@ -1,0 +1,64 @@
+"""What programs write to when nobody reads it any more."""
+
+import io
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+
+@contextmanager
+def outliving_readers() -> Iterator[None]:
+    """Let a program run on, silently, when what reads its output or its messages ends or was never there.
+
+    What has been computed for days shall not be lost with the terminal.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_Undying(stream or open(os.devnull, "w")) for stream in before)  # noqa: SIM115
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def is_unread(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads."""
+    poll = select.poll()
+    poll.register(stream.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def lead_nowhere(stream: TextIO) -> None:
+    """From now on, what is written to a stream is lost, without an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+class _Undying(io.TextIOBase):
+    """A text stream that leads nowhere once nobody reads it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            lead_nowhere(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            lead_nowhere(self._stream)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("write", "flush", "writelines", "_stream", "__class__"):
+            return super().__getattribute__(name)
+        return getattr(self._stream, name)
