@@ -11,7 +11,6 @@ from ocean_emulators.parallel import Resources
 def main(resources: Resources) -> None:
     """Those of all resolutions."""
     data = load_experiment().data
-    paths.STATISTICS.mkdir(parents=True, exist_ok=True)
     for factor in data.coarsen:
         store = open_store(paths.prepared(factor))
         statistics = compute_statistics(store, data.periods.train, data.statistics, resources)
