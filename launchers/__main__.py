@@ -9,10 +9,10 @@ from launchers.submit import submit
 from ocean_emulators.datasets.config import DataSections
 from ocean_emulators.datasets.statistics.stored import read_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
-from ocean_emulators.errors import exit_on_user_error
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.jobs.base import Job
 from ocean_emulators.plan import count_windows, look_ahead
+from ocean_emulators.programs import ending_well
 from ocean_emulators.stages import compare, evaluate, prepare, stats, train
 from ocean_emulators.streams import outliving_readers
 from ocean_emulators.tracking import Provenance
@@ -59,5 +59,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m launchers", description="Run a stage of dvc.yaml, as DVC does.")
     parser.add_argument("stage", choices=STAGES)
     options = parser.parse_args()
-    with outliving_readers(), exit_on_user_error():
+    with outliving_readers(), ending_well("`dvc repro` goes on where it was"):
         main(options.stage)

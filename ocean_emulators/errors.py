@@ -1,16 +1,8 @@
-"""The one exception for what a user can get wrong, how it ends a program, and what no text may say: keys in URLs."""
+"""The one exception for what a user can get wrong, and what no text may say: keys in URLs."""
 
 import re
-import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from ocean_emulators.streams import is_unread, lead_nowhere
-
-EXIT_CODE = 2
-_KILLED_BY_SIGPIPE = 128 + 13  # as a shell reports it
 HIDDEN = "***"
 
 # Up to what ends a URL in a text, or another one behind a comma.
@@ -33,27 +25,6 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(mask(message))
-
-
-@contextmanager
-def exit_on_user_error() -> Iterator[None]:
-    """Turn a `UserError` into a message and exit code 2, any other into a traceback without keys and exit code 1.
-
-    Where nobody reads what was printed, as in `… | head`, the end is quiet.
-    """
-    try:
-        yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_CODE)
-    except Exception as error:
-        if isinstance(error, BrokenPipeError) and is_unread(sys.stdout):  # else it was another pipe: a connection
-            lead_nowhere(sys.stdout)
-            sys.exit(_KILLED_BY_SIGPIPE)
-        print(mask(traceback.format_exc()), file=sys.stderr, end="")
-        sys.exit(1)
 
 
 def brief(error: BaseException) -> str:

@@ -77,7 +77,8 @@ def replacing_folder(place: Path) -> Iterator[Path]:
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir(parents=True)
             yield building
-            fsync_tree(building)
+            for path in (building, *building.rglob("*")):
+                fsync(path)
             shutil.rmtree(place, ignore_errors=True)
             building.replace(place)
             fsync(place.parent)
@@ -121,7 +122,7 @@ def read_json(path: Path) -> Any:
 
 
 def move_folder(finished: Path, place: Path) -> None:
-    """Put a finished folder in the place of another, which stays until then; between file systems by a copy.
+    """Put a finished folder, whose files are on the disk, in the place of another; between file systems by a copy.
 
     Raises
     ------
@@ -132,7 +133,6 @@ def move_folder(finished: Path, place: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         if finished.stat().st_dev == place.parent.stat().st_dev:
             # In place of the other at once: in any other order, a failure would lose what is finished.
-            fsync_tree(finished)
             shutil.rmtree(place, ignore_errors=True)
             finished.replace(place)
             fsync(place.parent)
@@ -177,6 +177,10 @@ def writing(place: Path) -> Iterator[None]:
         raise UserError(explain(error, place, otherwise="mend that")) from error
 
 
+reading = writing
+"""The same where something is read."""
+
+
 def explain(error: OSError, place: Path | None = None, otherwise: str = "") -> str:
     """An error of the operating system in one line: the file, what is wrong, and the way out (or `otherwise`)."""
     where = place or error.filename or "a file"
@@ -192,12 +196,6 @@ def fsync(path: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def fsync_tree(folder: Path) -> None:
-    """Have all that is in a folder on the disk before going on."""
-    for path in (folder, *folder.rglob("*")):
-        fsync(path)
 
 
 def remove_all_but(wanted: Iterable[Path], folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import xarray as xr
 
 from ocean_emulators.errors import UserError
-from ocean_emulators.files import explain, fsync_tree, read_json, replacing_folder, sha256, write_json, writing
+from ocean_emulators.files import fsync, read_json, reading, replacing_folder, sha256, write_json, writing
 
 MANIFEST = "manifest.json"
 
@@ -31,21 +31,22 @@ def damaged(path: Path, what: str, stage: str) -> Damaged:
 
 
 def seal(folder: Path, about: Mapping[str, Any] | None = None, checksummed: Sequence[str] = ()) -> None:
-    """Have all files of a folder on the disk and list them: from now on it is whole.
+    """List all files of a folder, and have them on the disk: from now on it is whole.
 
     Parameters
     ----------
     about: plain data that `require_sealed` gives back
     checksummed: patterns of names, such as `rows/c/*`, of large files that hold checksums which their reader looks at: of
-        these the size alone is listed, so that opening the folder does not read them
+        these, which are on the disk already, the size alone is listed, so that opening the folder does not read them
     """
     files = {}
     with writing(folder):
-        fsync_tree(folder)
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
             hashed = not any(fnmatch(name, pattern) for pattern in checksummed)
-            if name != MANIFEST:
+            if hashed:
+                fsync(path)
+            if path.is_file() and name != MANIFEST:
                 files[name] = [path.stat().st_size, sha256(path) if hashed else None]
     write_json(folder / MANIFEST, {"about": dict(about or {}), "files": files})
 
@@ -67,7 +68,8 @@ def require_sealed(folder: Path, stage: str) -> dict[str, Any]:
             f"`dvc repro --force {stage}`"
         )
     try:
-        content = read_json(manifest)
+        with reading(manifest):
+            content = read_json(manifest)
     except ValueError as error:
         raise damaged(manifest, str(error), stage) from error
     for name, (size, sha) in content["files"].items():
@@ -76,12 +78,10 @@ def require_sealed(folder: Path, stage: str) -> dict[str, Any]:
 
 
 def _require_unchanged(path: Path, size: int, sha: str | None, stage: str) -> None:
-    try:
+    if not path.is_file():
+        raise damaged(path, "it is gone", stage)
+    with reading(path):
         unchanged = path.stat().st_size == size and (sha is None or sha256(path) == sha)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise damaged(path, "it is gone", stage) from error
-    except OSError as error:
-        raise UserError(explain(error, path, otherwise="mend that")) from error
     if not unchanged:
         raise damaged(path, "it is not what was written", stage)
 
@@ -123,5 +123,6 @@ def open_sealed(path: Path, stage: str, **settings: Any) -> xr.Dataset:
         See `require_sealed`.
     """
     require_sealed(path, stage)
-    dataset: xr.Dataset = xr.open_zarr(path, **{"chunks": None, **settings})
+    with reading(path):
+        dataset: xr.Dataset = xr.open_zarr(path, **{"chunks": None, **settings})
     return dataset

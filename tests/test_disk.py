@@ -135,9 +135,9 @@ def test_a_full_disk_keeps_the_old_data(data: DataConfig, whole: dict[str, bytes
 def test_too_few_open_files_are_told_or_enough(
     more: int, data: DataConfig, whole: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_now = max(map(int, os.listdir("/proc/self/fd")))
+    os.close(free := os.dup(0))
     try:
-        with limit(resource.RLIMIT_NOFILE, open_now + more):
+        with limit(resource.RLIMIT_NOFILE, free + more):
             prepare(data, tmp_path / "prepared", tmp_path / "scratch", times_per_file=TIMES_PER_FILE)
     except UserError as error:
         assert "oo many open files" in str(error)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ocean_emulators.cli.main import main
 from ocean_emulators.datasets.source.pinning import locate, pin
-from ocean_emulators.errors import HIDDEN, UserError, exit_on_user_error, holds_keys, mask
+from ocean_emulators.errors import HIDDEN, UserError, holds_keys, mask
+from ocean_emulators.programs import ending_well
 from ocean_emulators.testing.coded_ocean import write_om4
 from tests import stores
 
@@ -157,7 +158,7 @@ def test_a_key_on_the_command_line_is_used(
 
 
 def test_what_others_raise_is_masked_too(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught, exit_on_user_error():
+    with pytest.raises(SystemExit) as caught, ending_well():
         raise RuntimeError(f"connection to postgresql://me:{SECRET}@db/mlflow failed")
     printed = capsys.readouterr().err
     assert caught.value.code == 1

@@ -10,7 +10,7 @@ import pytest
 PRINTS = "for _ in range(20_000): print('a line of text')"
 
 
-COMMAND = "from ocean_emulators.errors import exit_on_user_error\nwith exit_on_user_error():\n    {}"
+COMMAND = "from ocean_emulators.programs import ending_well\nwith ending_well():\n    {}"
 
 
 def run(code: str, tmp_path: Path, *, closed: str, unbuffered: str = "") -> tuple[int, str]:
@@ -46,9 +46,9 @@ def test_a_stage_whose_reader_goes_away_runs_on(closed: str, unbuffered: str, tm
     program = f"""
 import os, sys, pathlib
 from tqdm import tqdm
-from ocean_emulators.errors import exit_on_user_error
+from ocean_emulators.programs import ending_well
 from ocean_emulators.streams import outliving_readers
-with outliving_readers(), exit_on_user_error():
+with outliving_readers(), ending_well():
     {PRINTS}
     for _ in tqdm(range(100), disable=None, mininterval=0): print("x", file=sys.stderr, flush=True)
     os.system("echo a child")
@@ -65,9 +65,9 @@ def test_a_stage_without_streams_runs(tmp_path: Path) -> None:
     program = f"""
 import pathlib, sys
 from tqdm import tqdm
-from ocean_emulators.errors import exit_on_user_error
+from ocean_emulators.programs import ending_well
 from ocean_emulators.streams import outliving_readers
-with outliving_readers(), exit_on_user_error():
+with outliving_readers(), ending_well():
     {PRINTS}
     for _ in tqdm(range(10), disable=None): pass
     pathlib.Path("done").touch()

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ocean_emulators.errors import exit_on_user_error, mask
+from ocean_emulators.errors import mask
+from ocean_emulators.programs import ending_well
 
 COMMANDS = {
     "configure": "Render params.yaml from a preset and overrides.",
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.parse_args(given)
     else:
         options.overrides += rest
-    with exit_on_user_error():
+    with ending_well():
         options.run(options)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from distributed import LocalCluster
+from distributed import Client, LocalCluster, Worker
 
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.config import DataConfig, StatisticsConfig
@@ -62,6 +62,10 @@ def open_and_note(folder: Path) -> int:
     return os.getpid()
 
 
+def count_held(dask_worker: Worker) -> int:
+    return sum(isinstance(value, Opened) for value in vars(dask_worker).values())
+
+
 def process_of(opened: int, item: int) -> bool:
     return opened == os.getpid()
 
@@ -72,6 +76,8 @@ def test_each_worker_opens_once_what_it_needs_and_lets_go_of_it(cluster: LocalCl
         with open_pool(on(cluster), opened, 2**20, "a piece") as pool:
             assert all(pool.map(process_of, range(20)))
         assert len(list(tmp_path.iterdir())) == 2 * runs
+    with Client(cluster, set_as_default=False) as client:
+        assert set(client.run(count_held).values()) == {0}
 
 
 def test_a_mistake_that_a_worker_finds_reaches_the_user(cluster: LocalCluster, tmp_path: Path) -> None:

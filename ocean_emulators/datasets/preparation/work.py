@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from ocean_emulators.datasets.store.shards import Shards
 from ocean_emulators.datasets.store.writing import write_file
-from ocean_emulators.files import read_json, write_json, writing
+from ocean_emulators.files import read_json, reading, write_json, writing
 from ocean_emulators.sealing import Damaged
 
 _ABANDONED_SECONDS = 14 * 86400
@@ -79,9 +79,8 @@ class WorkFolder:
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:
-            return dict(read_json(path))
-        except FileNotFoundError:
-            return None
+            with reading(path):
+                return dict(read_json(path)) if path.is_file() else None
         except ValueError:
             put_aside(path)
             return None

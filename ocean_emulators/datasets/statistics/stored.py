@@ -8,6 +8,7 @@ import numpy as np
 import zarr
 
 from ocean_emulators.datasets.store.shards import Shards
+from ocean_emulators.files import reading
 from ocean_emulators.sealing import require_sealed
 
 MOMENTS = ("mean", "std", "change_std")
@@ -41,9 +42,11 @@ def read_statistics(path: Path | str) -> Statistics:
         If there is nothing at `path`, or it is not as it was written; so, too, when the climatology is read.
     """
     about = require_sealed(Path(path), "stats")
-    group: Any = zarr.open_group(path, mode="r")
+    with reading(Path(path)):
+        group: Any = zarr.open_group(path, mode="r")
+        moments = {name: group[name][:] for name in MOMENTS}
     return Statistics(
-        **{name: group[name][:] for name in MOMENTS},
+        **moments,
         climatology=climatology_rows(Path(path), about),
         names=tuple(group.attrs["names"]),
         fingerprint=group.attrs["fingerprint"],

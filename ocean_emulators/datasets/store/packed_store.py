@@ -24,6 +24,7 @@ from ocean_emulators.datasets.config import Period
 from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.shards import Shards
 from ocean_emulators.errors import UserError
+from ocean_emulators.files import reading
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
 from ocean_emulators.ocean.grid import Grid
@@ -140,7 +141,8 @@ def open_store(path: Path | str) -> PackedStore:
     path = Path(path)
     about = require_sealed(path, "prepare")
     times = xr.coders.CFDatetimeCoder(use_cftime=True)
-    described = xr.open_zarr(path, chunks=None, decode_times=times, drop_variables="rows").load()
+    with reading(path):
+        described = xr.open_zarr(path, chunks=None, decode_times=times, drop_variables="rows").load()
     prognostic, forcing = (tuple(map(channel, described.attrs[role])) for role in ("prognostic", "forcing"))
     scaling = Scaling(described.attrs["storage"], described["offset"].values, described["scale"].values)
     mask = described["mask"].values.astype(bool)

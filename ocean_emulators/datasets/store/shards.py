@@ -11,8 +11,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from ocean_emulators.errors import UserError
-from ocean_emulators.files import explain
+from ocean_emulators.files import reading
 from ocean_emulators.sealing import Damaged, damaged
 
 CHECKSUM = 4  # bytes of a CRC-32C
@@ -75,13 +74,12 @@ class Shards:
 
     def _read_file(self, number: int, inside: slice) -> np.ndarray:
         path = self.file(number)
+        if not path.is_file():
+            raise self._damaged(path, "it is gone")
         try:
-            # Copy on write: torch wants arrays that it could write to.
-            content = np.memmap(path, np.uint8, mode="c")
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise self._damaged(path, "it is gone") from error
-        except OSError as error:
-            raise UserError(explain(error, path, otherwise="mend that")) from error
+            with reading(path):
+                # Copy on write: torch wants arrays that it could write to.
+                content = np.memmap(path, np.uint8, mode="c")
         except ValueError as error:
             raise self._damaged(path, "it is empty") from error
         offset = self._offset(content, path, inside)
