@@ -90,7 +90,7 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
         ("evaluation.lead_days=200", r"evaluation.lead_days: 200 days need 41 times, but data.periods.test holds"),
         (
             "train.rollout_calls=[1, 50]",
-            r"data.periods.validation: holds 36 times, but a rollout of 50 call.* needs 51",
+            r"data.periods.validation: holds 36 times, but a rollout of 50 model step.* needs 51",
         ),
         ("evaluation.report_days=[10, 12]", r"evaluation.report_days: found 12, but .* every 5 days"),
         ("model.dilation=[1, 40]", r"model.dilation: \[1, 40\] needs"),

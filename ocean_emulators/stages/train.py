@@ -87,7 +87,7 @@ def build_trainer(
         stepper,
         [TrainData({grid: windows(part, "train", n, strides) for grid, part in train.items()}) for n in calls],
         TrainData({grid: windows(part, "validation", calls[-1], (1,)) for grid, part in validation.items()}),
-        runtime.ahead,
+        runtime.prefetch,
         TrainAggregator(channels, grids),
         ValidateAggregator(channels, grids),
         checkpoint,

@@ -68,7 +68,7 @@ class TrainConfig(Config):
     batch_size: int = Field(ge=1)
     """windows per optimiser step, over all processes together"""
     rollout_calls: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
-    """length of the rollout that the loss sees, in calls of the model (K); several are used one after the other, each for
+    """length of the rollout that the loss sees, in model steps (K); several are used one after the other, each for
     an equal share of the epochs; validation uses the last"""
     passes: tuple[Annotated[float, Field(ge=0)], ...] = Field((1.0,), min_length=1)
     """how often an epoch shows each window of a resolution, for the resolutions of data.coarsen in their order; those that
@@ -77,7 +77,7 @@ class TrainConfig(Config):
     """distances between consecutive states of training windows, in time steps of the data; 1 must be among them, because
     validation and rollouts step from state to state"""
     detach_every: int = Field(0, ge=0)
-    """cut the gradient before every n-th call of a rollout; 0 = back-propagate through all of it"""
+    """cut the gradient before every n-th model step of a rollout; 0 = back-propagate through all of it"""
     learning_rate: float = Field(gt=0)
     """highest learning rate of Adam"""
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
@@ -135,7 +135,7 @@ class Trainer:
         stepper: Stepper,
         train_data: Sequence[TrainData],
         validation_data: TrainData,
-        ahead: int,
+        prefetch: int,
         train_aggregator: TrainAggregator,
         validate_aggregator: ValidateAggregator,
         checkpoint: Path,
@@ -150,10 +150,10 @@ class Trainer:
             for data in train_data
         ]
         self.train_loaders = [
-            Loader(data, sampler, ahead) for data, sampler in zip(train_data, self.samplers, strict=True)
+            Loader(data, sampler, prefetch) for data, sampler in zip(train_data, self.samplers, strict=True)
         ]
         in_order = SequentialBatches(validation_data.sizes, config.batch_size)
-        self.validation_loader = Loader(validation_data, in_order, ahead)
+        self.validation_loader = Loader(validation_data, in_order, prefetch)
         self.optimizer = torch.optim.AdamW(
             stepper.model.parameters(),
             lr=config.learning_rate,
