@@ -1,7 +1,7 @@
 """The data layer against the memory and the store that it can't be faster than, and against the straightforward way.
 
 Makes OM4-shaped stores, prepares them, and reads training windows as the published system has them: two states in and two
-out, four calls, so ten times of 81 fields. Times are measured in turns, in one run, on all cores.
+out, four model steps, so ten times of 81 fields. Times are measured in turns, in one run, on all cores.
 """
 
 import os
@@ -118,8 +118,8 @@ def straightforward(prepared: Prepared) -> Callable[[], torch.Tensor]:
 
 
 def iterating(windows: Windows) -> Callable[[], object]:
-    """An epoch of windows from a loader that reads ahead."""
-    loader = Loader(TrainData({"x1": windows}), BatchSampler({"x1": len(windows)}, 1, seed=0), ahead=2)
+    """An epoch of windows from a loader that prefetches."""
+    loader = Loader(TrainData({"x1": windows}), BatchSampler({"x1": len(windows)}, 1, seed=0), prefetch=2)
 
     def epoch() -> None:
         for _ in loader:

@@ -78,7 +78,7 @@ def build_trainer(
         [data(train, "train", steps, config.strides) for steps in config.rollout_calls],
         data(validation, "validation", config.rollout_calls[-1], (1,)),
         sections.passes,
-        runtime.ahead,
+        runtime.prefetch,
         TrainAggregator(first.store.prognostic, list(grids)),
         ValidateAggregator(first.store.prognostic, list(grids)),
         checkpoint,

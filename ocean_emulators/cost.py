@@ -1,4 +1,4 @@
-"""What a call of a model costs: found by running it on tensors that have shapes and no values."""
+"""What a model step costs: found by running it on tensors that have shapes and no values."""
 
 import weakref
 from bisect import bisect_left
@@ -23,8 +23,8 @@ _MOST_WINDOWS = 10**9
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one call on one window. Memory is that of tensors: an allocator may keep more, up to a half where much is given back
-    and taken again (checkpointing)."""
+    """Of one model step on one window. Memory is that of tensors: an allocator may keep more, up to a half where much is
+    given back and taken again (activation checkpointing)."""
 
     n_parameters: int
     in_channels: int
@@ -32,9 +32,9 @@ class Cost:
     forward_flops: int
     """of a forward pass; a multiplication and an addition are two"""
     training_flops: int
-    """of a forward and a backward pass, what is computed again included"""
+    """of a forward and a backward pass, recomputation included"""
     kept_bytes: int
-    """what a call leaves in memory for back-propagation"""
+    """what a model step leaves in memory for the backward pass"""
     peak_bytes: int
     """the most that a forward and a backward pass hold at a time, gradients included, beside parameters and inputs"""
     peak_bytes_more: int
@@ -45,20 +45,22 @@ class Cost:
         """What training holds for the weights: themselves, gradients, Adam's two averages and the moving average."""
         return 5 * _FLOAT * self.n_parameters
 
-    def training_bytes(self, calls: int, batch: int = 1) -> int:
-        """The most that training on a batch of windows holds, with several calls, all back-propagated."""
+    def training_bytes(self, model_steps: int, batch: int = 1) -> int:
+        """The most that training on a batch of windows holds, with a rollout of several model steps, all back-propagated."""
         gradients, kept = _FLOAT * self.n_parameters, batch * self.kept_bytes
         peak = self.peak_bytes + (batch - 1) * self.peak_bytes_more - gradients
-        return self.weight_bytes + (calls - 1) * kept + max(peak, kept)
+        return self.weight_bytes + (model_steps - 1) * kept + max(peak, kept)
 
-    def largest_batch(self, calls: int, memory_bytes: float) -> int:
+    def largest_batch(self, model_steps: int, memory_bytes: float) -> int:
         """How many windows fit into so much memory."""
-        return bisect_left(range(1, _MOST_WINDOWS), True, key=lambda n: self.training_bytes(calls, n) > memory_bytes)
+        return bisect_left(
+            range(1, _MOST_WINDOWS), True, key=lambda n: self.training_bytes(model_steps, n) > memory_bytes
+        )
 
 
 @torch.enable_grad()
 def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], grid: str | None = None) -> Cost:
-    """Cost of a call of a model that is built for `oceans`, on one of their grids (None where there is one alone).
+    """Cost of a step of a model that is built for `oceans`, on one of their grids (None where there is one alone).
 
     Compilation may save some of it.
     """
@@ -68,14 +70,14 @@ def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], grid: 
         model = config.replace(compile=False).build(*oceans).train()
     with FakeTensorMode():
         _pretend(model)
-        call = partial(_call, model, ocean)
+        step = partial(_step, model, ocean)
         # The counter knows attention as matrix products alone. It keeps what it sees, so memory is looked at without it.
         with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
-            forward, total = call(1, flops.get_total_flops)
+            forward, total = step(1, flops.get_total_flops)
         with _Memory() as one:
-            kept, _ = call(1, lambda: one.held)
+            kept, _ = step(1, lambda: one.held)
         with _Memory() as two:
-            call(2, lambda: two.held)
+            step(2, lambda: two.held)
     return Cost(
         n_parameters=sum(p.numel() for p in model.parameters()),
         in_channels=model.in_channels,
@@ -88,7 +90,7 @@ def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], grid: 
     )
 
 
-def _call(model: BaseModel, ocean: OceanContext, batch: int, read: Callable[[], int]) -> tuple[int, int]:
+def _step(model: BaseModel, ocean: OceanContext, batch: int, read: Callable[[], int]) -> tuple[int, int]:
     """A forward and a backward pass; what `read` says after each."""
     config = model.config
     states = torch.empty(batch, config.input_states, ocean.n_prognostic, *ocean.grid_shape)

@@ -17,8 +17,7 @@ class Runtime(Config):
     step on idle cores, but multiply it as soon as another process wants one of them: OpenMP's threads wait by spinning"""
     cache: Literal["none", "host", "device"] = "host"
     """where training data are held once read: nowhere, in the machine's memory, or on the device"""
-
-    ahead: int = Field(1, ge=0, le=1024)
+    prefetch: int = Field(1, ge=0, le=1024)
     """batches made ahead of their use, each by a thread of its own"""
 
     def start(self) -> torch.device:

@@ -22,7 +22,7 @@ class BatchOutput:
     loss: Tensor
     """scalar; on the graph when it comes from `train_batch`"""
     channel_loss: Tensor
-    """[call, channel], detached"""
+    """[model step, channel], detached"""
 
 
 class Stepper:
@@ -31,9 +31,9 @@ class Stepper:
     Parameters
     ----------
     model: maps (states, forcing) to the next states, see `BaseModel.forward`
-    config: the model's configuration, which says what times a call reads and writes
+    config: the model's configuration, which says what times a model step reads and writes
     losses: by the name of the grid; needed for training and validation only
-    detach_every: training cuts the gradient before every n-th call; 0 never does
+    detach_every: training cuts the gradient before every n-th model step; 0 never does
     input_noise: by the name of the grid, standard deviation of noise on the states that training begins from,
         [channel, lat, lon], normalised; empty for none
     """
@@ -51,42 +51,42 @@ class Stepper:
 
     @property
     def requirements(self) -> DataRequirements:
-        """The times that one call reads and writes."""
+        """The times that one model step reads and writes."""
         return self.config.requirements
 
     def rollout(
-        self, states: Tensor, forcing: Callable[[int], Tensor], calls: int, grid: str | None = None
+        self, states: Tensor, forcing: Callable[[int], Tensor], model_steps: int, grid: str | None = None
     ) -> Iterator[Tensor]:
         """Feed the emulator its own output.
 
         Parameters
         ----------
         states: [batch, input state, channel, lat, lon], normalised
-        forcing: for each call its forcing, [batch, forcing time, forcing channel, lat, lon]
-        calls: how often to call the model
+        forcing: for each model step, counted from 0, its forcing, [batch, forcing time, forcing channel, lat, lon]
+        model_steps: how often to call the model
         grid: the name of the grid that they are on; None where the model was built for one alone
 
         Yields
         ------
-        [batch, output state, channel, lat, lon] for each call
+        [batch, output state, channel, lat, lon] for each model step
         """
-        for call in range(calls):
-            if call and self.detach_every and call % self.detach_every == 0:
+        for model_step in range(model_steps):
+            if model_step and self.detach_every and model_step % self.detach_every == 0:
                 states = states.detach()
-            predicted = self.model(states, forcing(call), grid)
+            predicted = self.model(states, forcing(model_step), grid)
             yield predicted
             states = torch.cat([states, predicted], dim=1)[:, -self.config.input_states :]
 
-    def train_batch(self, batch: Batch, calls: int, generator: torch.Generator | None = None) -> BatchOutput:
+    def train_batch(self, batch: Batch, model_steps: int, generator: torch.Generator | None = None) -> BatchOutput:
         """Loss of a rollout over windows; call `loss.backward()` on it. `generator` draws the input noise."""
         self.model.train()
-        return self._loss_of_windows(batch, calls, lambda states: self._with_noise(states, batch.grid, generator))
+        return self._loss_of_windows(batch, model_steps, lambda states: self._with_noise(states, batch.grid, generator))
 
     @torch.no_grad()
-    def validate_batch(self, batch: Batch, calls: int) -> BatchOutput:
+    def validate_batch(self, batch: Batch, model_steps: int) -> BatchOutput:
         """The same without gradients and with the model in evaluation mode."""
         self.model.eval()
-        return self._loss_of_windows(batch, calls, lambda states: states)
+        return self._loss_of_windows(batch, model_steps, lambda states: states)
 
     def _with_noise(self, states: Tensor, grid: str, generator: torch.Generator | None) -> Tensor:
         if not self.input_noise:
@@ -94,16 +94,16 @@ class Stepper:
         noise = torch.randn(states.shape, generator=generator, device=states.device)
         return states + self.input_noise[grid] * noise
 
-    def _loss_of_windows(self, batch: Batch, calls: int, perturb: Callable[[Tensor], Tensor]) -> BatchOutput:
+    def _loss_of_windows(self, batch: Batch, model_steps: int, perturb: Callable[[Tensor], Tensor]) -> BatchOutput:
         needs, now = self.requirements, self.requirements.past
         initial = perturb(batch.prognostic[:, now - needs.input_states + 1 : now + 1])
 
-        def forcing_of(call: int) -> Tensor:
-            return batch.forcing[:, [now + offset for offset in needs.forcing_offsets(call)]]
+        def forcing_of(model_step: int) -> Tensor:
+            return batch.forcing[:, [now + offset for offset in needs.forcing_offsets(model_step)]]
 
         losses = []
-        for call, predicted in enumerate(self.rollout(initial, forcing_of, calls, batch.grid)):
-            first = now + 1 + call * needs.output_states
+        for model_step, predicted in enumerate(self.rollout(initial, forcing_of, model_steps, batch.grid)):
+            first = now + 1 + model_step * needs.output_states
             truth = batch.prognostic[:, first : first + needs.output_states]
             losses.append(self.losses[batch.grid](predicted, truth))
         channel_loss = torch.stack(losses)
@@ -113,8 +113,10 @@ class Stepper:
     def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:
         """Free rollouts from several starts; for each step the predicted states [start, channel, lat, lon], normalised."""
         self.model.eval()
-        calls = -(-steps // self.config.output_states)
+        model_steps = -(-steps // self.config.output_states)
         left = steps
-        for predicted in self.rollout(data.initial(starts), lambda call: data.forcing(starts, call), calls):
+        for predicted in self.rollout(
+            data.initial(starts), lambda model_step: data.forcing(starts, model_step), model_steps
+        ):
             yield from predicted.unbind(1)[:left]
             left -= predicted.shape[1]

@@ -1,4 +1,4 @@
-"""What a call costs, against running it; and that computing again changes nothing but that."""
+"""What a model step costs, against running it; and that recomputing changes nothing but that."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,9 +131,7 @@ def test_attention_is_counted() -> None:
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
 @pytest.mark.parametrize("checkpointing", CHECKPOINTING[1:])
-def test_computing_again_changes_neither_gradients_nor_what_norms_count(
-    checkpointing: Checkpointing, norm: str
-) -> None:
+def test_recomputing_changes_neither_gradients_nor_what_norms_count(checkpointing: Checkpointing, norm: str) -> None:
     results = []
     for mode in ("none", checkpointing):
         torch.manual_seed(0)
@@ -150,7 +148,7 @@ def test_computing_again_changes_neither_gradients_nor_what_norms_count(
         assert results[0]["unet.layers.0.convblock.1.num_batches_tracked"] == 2
 
 
-def test_computing_again_saves_memory_in_all_of_a_fomo() -> None:
+def test_recomputing_saves_memory_in_all_of_a_fomo() -> None:
     model = parse_model({"type": "fomo", **test_conservative.CONFIG}, "test")
     costs = [cost_of_call(model.replace(checkpointing=c), [test_fomo.ocean(16, 32)]) for c in CHECKPOINTING]
     assert costs[0].kept_bytes > 1.5 * costs[1].kept_bytes > 2 * costs[2].kept_bytes

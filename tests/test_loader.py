@@ -1,4 +1,4 @@
-"""Reading ahead changes when batches are made, not what they are."""
+"""Prefetching changes when batches are made, not what they are."""
 
 import pytest
 import torch
@@ -21,10 +21,10 @@ def data(store: PackedStore, statistics: Statistics) -> TrainData:
     return TrainData({f"x{calls}": Windows(rows, "test", NEEDS[0], calls) for calls in (1, 2)})
 
 
-@pytest.mark.parametrize("ahead", [0, 1, 3])
-def test_batches_come_in_their_order_and_whole(data: TrainData, ahead: int) -> None:
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_batches_come_in_their_order_and_whole(data: TrainData, prefetch: int) -> None:
     sampler = BatchSampler(data.sizes, 4, seed=0)
-    loader = Loader(data, sampler, ahead)
+    loader = Loader(data, sampler, prefetch)
     for epoch in (0, 1):
         sampler.set_epoch(epoch)
         expected = [data.load(draw) for draw in sampler]
@@ -37,14 +37,14 @@ def test_batches_come_in_their_order_and_whole(data: TrainData, ahead: int) -> N
 def test_its_place_is_what_was_used_not_what_was_made(data: TrainData) -> None:
     sampler = BatchSampler(data.sizes, 4, seed=0)
     sampler.set_epoch(2)
-    loader = Loader(data, sampler, ahead=3)
+    loader = Loader(data, sampler, prefetch=3)
     whole = [batch.prognostic.clone() for batch in loader]
     started = iter(loader)
     for _ in range(5):
         next(started)
     state = loader.state_dict()
     started.close()  # type: ignore[attr-defined]
-    again = Loader(data, BatchSampler(data.sizes, 4, seed=0), ahead=1)
+    again = Loader(data, BatchSampler(data.sizes, 4, seed=0), prefetch=1)
     again.load_state_dict(state)
     rest = [batch.prognostic.clone() for batch in again]
     assert len(rest) == len(whole) - 5

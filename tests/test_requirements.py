@@ -64,7 +64,7 @@ def test_windows_are_all_that_lie_within_the_period(
     if all(inside):
         assert needs.window_starts(times, "train", calls, strides) == [window for part in inside for window in part]
     else:
-        with pytest.raises(UserError, match=rf"data.periods.train: holds {len(times)} times, .* {calls} call"):
+        with pytest.raises(UserError, match=rf"data.periods.train: holds {len(times)} times, .* {calls} model step"):
             needs.window_starts(times, "train", calls, strides)
 
 

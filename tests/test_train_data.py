@@ -114,7 +114,9 @@ def test_rows_held_as_stored_give_fields_and_physical_values(
 
 def test_a_period_too_short_is_refused(store: PackedStore, packing: Packing) -> None:
     times = store.indices(Period(start="2002-07-01", end="2002-07-12"), "train")
-    with pytest.raises(UserError, match=rf"data.periods.train: holds {len(times)} times, but .* 3 call.* needs 4"):
+    with pytest.raises(
+        UserError, match=rf"data.periods.train: holds {len(times)} times, but .* 3 model step.* needs 4"
+    ):
         Windows(Rows(store, packing, times, "none"), "train", NEEDS[0], 3)
 
 

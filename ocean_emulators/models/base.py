@@ -30,9 +30,9 @@ class BaseModelConfig(Config):
     input_states: Few = 1
     """number of consecutive states that the model is given (1 = the present; published Samudra: 2)"""
     output_states: Few = 1
-    """number of consecutive states that one call predicts (published Samudra: 2)"""
+    """number of consecutive states that one model step predicts (published Samudra: 2)"""
     forcing_times: tuple[Annotated[int, Field(ge=-100, le=100)], ...] = (0, 1)
-    """times of the forcing given to a call, in steps from the last given state (published Samudra: [-1, 0])"""
+    """times of the forcing that a model step is given, in time steps from the last given state (published Samudra: [-1, 0])"""
     prediction: Literal["state", "change"] = "change"
     """what the network puts out: the state itself, or its change from the last given state"""
     change_unit: Literal["change", "state"] = "change"
@@ -47,8 +47,9 @@ class BaseModelConfig(Config):
     """arithmetic inside the network; its last layer, states and losses are float32 always (on a GPU, torch multiplies
     what convolutions of float32 are given in TF32, unless torch.backends.cudnn.allow_tf32 is set to False)"""
     checkpointing: Checkpointing = "none"
-    """what is computed again for back-propagation instead of kept: nothing, all inside each block of convolutions, or
-    all inside but the results of convolutions; chunks of a Perceiver are computed again always"""
+    """activation checkpointing: what the backward pass recomputes instead of keeping it in memory: nothing (none), all
+    inside each block (layers), or all inside but the results of convolutions (convolutions); a Perceiver that works in
+    chunks recomputes them always"""
     compile: bool = False
     """let torch.compile make kernels for the U-Net, after a minute or more for each grid; needs a C++ compiler"""
 
@@ -58,7 +59,7 @@ class BaseModelConfig(Config):
         for time in self.forcing_times:
             if time not in allowed:
                 raise ValueError(
-                    f"forcing_times: found {time}: a call that is given {self.input_states} and predicts "
+                    f"forcing_times: found {time}: a model step that is given {self.input_states} and predicts "
                     f"{self.output_states} state(s) can use forcing at {allowed.start} to {allowed.stop - 1}"
                 )
         if list(self.forcing_times) != sorted(set(self.forcing_times)):
@@ -82,7 +83,7 @@ class BaseModelConfig(Config):
 
     @property
     def requirements(self) -> DataRequirements:
-        """The times that one call reads and writes."""
+        """The times that one model step reads and writes."""
         return DataRequirements(self.input_states, self.output_states, self.forcing_times)
 
 
@@ -230,7 +231,7 @@ class BaseModel(nn.Module):
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon]"""
 
     def forward(self, states: Tensor, forcing: Tensor, grid: str | None = None) -> Tensor:
-        """One call.
+        """One model step.
 
         Parameters
         ----------

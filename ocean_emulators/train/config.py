@@ -60,7 +60,7 @@ class TrainConfig(Config):
     batch_size: Count
     """windows per optimiser step, over all processes together"""
     rollout_calls: tuple[Count, ...] = Field(min_length=1)
-    """length of the rollout that the loss sees, in calls of the model (K); several are used one after the other, each for
+    """length of the rollout that the loss sees, in model steps (K); several are used one after the other, each for
     an equal share of the epochs, of which there are at least as many; validation uses the last"""
     passes: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = Field((1.0,), min_length=1)
     """how often an epoch shows each window of a resolution, for the resolutions of data.coarsen in their order; those that
@@ -69,7 +69,7 @@ class TrainConfig(Config):
     """distances between consecutive states of training windows, in time steps of the data; 1 must be among them, because
     validation and rollouts step from state to state"""
     detach_every: int = Field(0, ge=0, le=1_000_000)
-    """cut the gradient before every n-th call of a rollout; 0 = back-propagate through all of it"""
+    """cut the gradient before every n-th model step of a rollout; 0 = back-propagate through all of it"""
     learning_rate: float = Field(gt=0, le=1000)
     """highest learning rate of Adam"""
     warmup_fraction: Share = 0.05

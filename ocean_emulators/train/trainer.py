@@ -38,7 +38,7 @@ class Trainer:
         train_data: Sequence[TrainData],
         validation_data: TrainData,
         passes: Mapping[str, float],
-        ahead: int,
+        prefetch: int,
         train_aggregator: TrainAggregator,
         validate_aggregator: ValidateAggregator,
         checkpoint: Path,
@@ -49,10 +49,10 @@ class Trainer:
         self.checkpoint, self.report = checkpoint, report
         self.samplers = [BatchSampler(data.sizes, config.batch_size, config.seed, passes) for data in train_data]
         self.train_loaders = [
-            Loader(data, sampler, ahead) for data, sampler in zip(train_data, self.samplers, strict=True)
+            Loader(data, sampler, prefetch) for data, sampler in zip(train_data, self.samplers, strict=True)
         ]
         in_order = SequentialBatches(validation_data.sizes, config.batch_size)
-        self.validation_loader = Loader(validation_data, in_order, ahead)
+        self.validation_loader = Loader(validation_data, in_order, prefetch)
         self.optimizer = torch.optim.AdamW(
             stepper.model.parameters(),
             lr=config.learning_rate,

@@ -11,7 +11,7 @@ from ocean_emulators.errors import UserError
 
 
 class InferenceDataset:
-    """On one grid. A start is the time, in the store, of the last state given to the first call.
+    """On one grid. A start is the time, in the store, of the last state given to the first model step.
 
     Truth is handed out in physical units, and so the rows must not be held normalised.
     """
@@ -39,15 +39,15 @@ class InferenceDataset:
         return self.needs.longest_rollout(len(self.times))
 
     def initial(self, starts: Sequence[int]) -> Tensor:
-        """The states given to the first call, normalised, [start, input state, channel, lat, lon]."""
+        """The states given to the first model step, normalised, [start, input state, channel, lat, lon]."""
         n = self.needs.input_states
         times = [start - n + 1 + k for start in starts for k in range(n)]
         fields = self.rows.fields(times, self.rows.packing.prognostic_channels)
         return torch.unflatten(fields, 0, (len(starts), n))
 
-    def forcing(self, starts: Sequence[int], call: int) -> Tensor:
-        """Forcing of a call, normalised, [start, forcing time, channel, lat, lon]."""
-        packing, offsets = self.rows.packing, self.needs.forcing_offsets(call)
+    def forcing(self, starts: Sequence[int], model_step: int) -> Tensor:
+        """Forcing of a model step, counted from 0, normalised, [start, forcing time, channel, lat, lon]."""
+        packing, offsets = self.rows.packing, self.needs.forcing_offsets(model_step)
         if not offsets or not packing.forcing:
             shape = packing.mask[packing.forcing_channels].shape
             return torch.zeros(len(starts), len(offsets), *shape, device=packing.device)

@@ -1,4 +1,4 @@
-"""Batches, read ahead of their use."""
+"""Batches, prefetched."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -18,9 +18,9 @@ class Loader:
     costs more than filling it.
     """
 
-    def __init__(self, data: TrainData, batches: BatchSampler | SequentialBatches, ahead: int = 1) -> None:
-        """`ahead`: number of batches made ahead, each by a thread of its own; 0 makes a batch when it is asked for."""
-        self.data, self.batches, self.ahead = data, batches, ahead
+    def __init__(self, data: TrainData, batches: BatchSampler | SequentialBatches, prefetch: int = 1) -> None:
+        """`prefetch`: number of batches made ahead of their use, each by a thread of its own; 0 makes each when asked."""
+        self.data, self.batches, self.prefetch = data, batches, prefetch
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self._buffers: list[dict[str, Tensor]] = []
         self._handed_out = 0
@@ -46,13 +46,13 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         if not self._buffers:
-            self._buffers = [self.data.buffer(self.batches.largest) for _ in range(self.ahead + 1)]
+            self._buffers = [self.data.buffer(self.batches.largest) for _ in range(self.prefetch + 1)]
         draws: Iterator[Draw] = iter(self.batches)
         self._handed_out = self.batches.position
         if self._stream is not None:  # what is held on the device may still be on its way there
             self._stream.wait_stream(torch.cuda.default_stream(self.device))
         pending: deque[tuple[dict[str, Tensor], Future[Batch]]] = deque()
-        with ThreadPoolExecutor(max(self.ahead, 1)) as threads:
+        with ThreadPoolExecutor(max(self.prefetch, 1)) as threads:
 
             def begin(buffer: dict[str, Tensor]) -> None:
                 draw = next(draws, None)

@@ -33,7 +33,7 @@ class Batch:
 
 
 class Windows:
-    """All windows of a period on one grid, for rollouts of a number of calls.
+    """All windows of a period on one grid, for rollouts of a number of model steps.
 
     The states of a window lie `stride` time steps of the data apart. With several strides, the windows of the first stride
     come first.
@@ -44,7 +44,7 @@ class Windows:
         rows: Rows,
         what: str,
         needs: DataRequirements,
-        calls: int,
+        model_steps: int,
         strides: Sequence[int] = (1,),
     ) -> None:
         """The period is that of the rows; `what` is its name in messages.
@@ -54,8 +54,8 @@ class Windows:
         UserError
             If the period is shorter than one window.
         """
-        self.rows, self.length = rows, needs.length(calls)
-        self.starts = needs.window_starts(rows.times, what, calls, strides)
+        self.rows, self.length = rows, needs.length(model_steps)
+        self.starts = needs.window_starts(rows.times, what, model_steps, strides)
         """[window], its first time and stride"""
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ MOST_VALUES = 2**25
 def in_chunks(function: Callable[..., Tensor], *inputs: Tensor, values: int, most: int | None = None) -> Tensor:
     """`function` of tensors [sequence, …], which treats each sequence by itself, computed for some sequences at a time.
 
-    Where gradients are wanted and one chunk does not hold all, each is computed again on the way back instead of kept.
+    Where gradients are wanted and one chunk does not hold all, each is recomputed in the backward pass instead of kept.
 
     Parameters
     ----------

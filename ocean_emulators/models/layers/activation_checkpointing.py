@@ -1,4 +1,4 @@
-"""Computes parts of a network again in back-propagation instead of keeping what is inside them."""
+"""Activation checkpointing: the backward pass recomputes what is inside parts of a network instead of keeping it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,26 +15,25 @@ CHECKPOINTING: tuple[Checkpointing, ...] = get_args(Checkpointing)
 
 _Context = AbstractContextManager[None]
 _KEPT = [torch.ops.aten.convolution.default]
-_again: ContextVar[bool] = ContextVar("again", default=False)
+_recomputing: ContextVar[bool] = ContextVar("recomputing", default=False)
 
 
-def computing_again() -> bool:
-    """Whether a layer runs for the second time: what it counts, it has counted."""
-    return _again.get()
+def recomputing() -> bool:
+    """Whether a layer runs for the second time, in the backward pass: what it counts, it has counted."""
+    return _recomputing.get()
 
 
 def run(layer: nn.Module, x: Tensor, mode: Checkpointing) -> Tensor:
-    """`layer(x)`, of which back-propagation keeps all, nothing inside, or the results of convolutions."""
+    """`layer(x)`, of which the backward pass finds kept: all, nothing inside, or the results of convolutions."""
     if mode == "none" or not torch.is_grad_enabled():
-        out: Tensor = layer(x)
-        return out
+        return layer(x)  # type: ignore[no-any-return]
     kept = partial(create_selective_checkpoint_contexts, _KEPT) if mode == "convolutions" else None
     if not torch.compiler.is_compiling():  # what is compiled counts once by itself
         kept = partial(_marked, kept or noop_context_fn)
     # The compiler takes no function that keeps nothing but the one that it is given by default.
     given: dict[str, Any] = {"context_fn": kept} if kept else {}
-    again: Tensor = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False, **given)
-    return again
+    out: Tensor = checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False, **given)
+    return out
 
 
 def _marked(contexts: Callable[[], tuple[_Context, _Context]]) -> tuple[_Context, _Context]:
@@ -44,9 +43,9 @@ def _marked(contexts: Callable[[], tuple[_Context, _Context]]) -> tuple[_Context
 
 @contextmanager
 def _second_time(inner: _Context) -> Iterator[None]:
-    token = _again.set(True)
+    token = _recomputing.set(True)
     try:
         with inner:
             yield
     finally:
-        _again.reset(token)
+        _recomputing.reset(token)

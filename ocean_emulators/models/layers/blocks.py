@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocean_emulators.models.layers import winograd
-from ocean_emulators.models.layers.activation_checkpointing import computing_again
+from ocean_emulators.models.layers.activation_checkpointing import recomputing
 
 Norm = Literal["batch", "instance", "none"]
 Block = Literal["convnext", "conv"]
@@ -66,7 +66,7 @@ class CappedGELU(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Counts a batch once, also where it is computed again in back-propagation."""
+    """Counts a batch once, also where activation checkpointing recomputes it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channel, lat, lon] -> the same"""
@@ -75,7 +75,7 @@ class BatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         mean, variance = self.running_mean.clone(), self.running_var.clone()
         out = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
-        if not computing_again():
+        if not recomputing():
             self.running_mean.copy_(mean)
             self.running_var.copy_(variance)
             self.num_batches_tracked += 1

@@ -24,7 +24,7 @@ PROGNOSTIC = (("uo", "vo", "thetao", "so", "zos"), ("thetao", "so", "zos"))
 FORCING = ("tauuo", "tauvo", "hfds", "hfds_anomalies")
 
 _FORCED = {
-    # forcing channels of a call: fields, times
+    # forcing channels of a model step: fields, times
     8: (FORCING, (-1, 0)),
     6: (FORCING[:3], (-1, 0)),
     2: (FORCING[2:3], (-1, 0)),
@@ -103,7 +103,7 @@ def possible_levels(weights: Weights) -> dict[tuple[str, ...], int]:
 
 
 def _states(out_channels: int) -> int:
-    """Two states a call where the channels are even: a state has pairs of fields with levels, and sea surface height."""
+    """Two states a model step where the channels are even: a state has pairs of fields with levels, and sea surface height."""
     return 2 - out_channels % 2
 
 

@@ -29,7 +29,7 @@ class PublishedSamudra(Samudra):
     """Samudra that also takes what it is given as one tensor of stacked channels, as the published code does."""
 
     def forward(self, states: Tensor, forcing: Tensor | None = None, grid: str | None = None) -> Tensor:
-        """One call, as of any model; or, with `states` alone, [batch, channel, lat, lon] -> the same.
+        """One model step, as of any model; or, with `states` alone, [batch, channel, lat, lon] -> the same.
 
         Channels of the input are [time, channel] of the given states, then of the forcing, oldest first; those of the output
         the same of the predicted states, zero on land. All normalised.
@@ -64,12 +64,12 @@ class PublishedModel:
 
     @property
     def fields_in(self) -> tuple[str, ...]:
-        """Fields given to a call, in the order of their channels."""
+        """Fields given to a model step, in the order of their channels."""
         return self.layout.prognostic + self.layout.forcing
 
     @property
     def fields_out(self) -> tuple[str, ...]:
-        """Fields predicted by a call, in the order of their channels."""
+        """Fields predicted by a model step, in the order of their channels."""
         return self.layout.prognostic
 
     @property
