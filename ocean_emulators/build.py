@@ -75,8 +75,8 @@ def build_trainer(
     return Trainer(
         config,
         stepper,
-        [data(train, "train", steps, config.strides) for steps in config.rollout_calls],
-        data(validation, "validation", config.rollout_calls[-1], (1,)),
+        [data(train, "train", steps, config.strides) for steps in config.rollout_steps],
+        data(validation, "validation", config.rollout_steps[-1], (1,)),
         sections.passes,
         runtime.prefetch,
         TrainAggregator(first.store.prognostic, list(grids)),

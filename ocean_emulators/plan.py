@@ -38,20 +38,20 @@ class Plan:
     wet_cells: Mapping[str, int]
     """of all channels together, by the name of the grid"""
     costs: dict[tuple[Precision, Checkpointing], Cost]
-    """of a call, on the largest grid that is trained on, by precision and by what is kept for back-propagation"""
+    """of a model step, on the largest grid that is trained on, by precision and by what is kept for back-propagation"""
     memory_gib: dict[str, float]
     """estimates"""
 
     @property
     def cost(self) -> Cost:
-        """Of a call as the experiment makes it."""
+        """Of a model step as the experiment makes it."""
         model = self.experiment.model
         return self.costs[model.precision, model.checkpointing]
 
     def largest_batches(self, memory_bytes: float) -> dict[tuple[Precision, Checkpointing], int]:
         """How many windows could be trained on together in so much memory."""
-        calls = max(self.experiment.train.rollout_calls)
-        return {kind: cost.largest_batch(calls, memory_bytes) for kind, cost in self.costs.items()}
+        steps = max(self.experiment.train.rollout_steps)
+        return {kind: cost.largest_batch(steps, memory_bytes) for kind, cost in self.costs.items()}
 
 
 def make_plan(experiment: Experiment, variants: bool = False, weights: Weights | None = None) -> Plan:
@@ -81,7 +81,7 @@ def make_plan(experiment: Experiment, variants: bool = False, weights: Weights |
     held = sum(outlook.wet_cells[name] for name in trained) * (times["train"] + times["validation"])
     memory = {
         "data held in memory": per_value * held,
-        "training": cost.training_bytes(max(training.rollout_calls), training.batch_size),
+        "training": cost.training_bytes(max(training.rollout_steps), training.batch_size),
     }
     return Plan(
         experiment=experiment,
@@ -156,9 +156,9 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
         If a period is too short for what is asked of it.
     """
     times, step = times_of_periods(experiment, time), calendar.step_days(time)
-    needs, calls = experiment.model.requirements, max(experiment.train.rollout_calls)
+    needs, rollout = experiment.model.requirements, max(experiment.train.rollout_steps)
     windows = {
-        name: len(needs.window_starts(range(times[name]), name, calls, strides))
+        name: len(needs.window_starts(range(times[name]), name, rollout, strides))
         for name, strides in {"train": experiment.train.strides, "validation": (1,)}.items()
     }
     for share in experiment.train.passes:

@@ -108,8 +108,8 @@ def refused(changes: list[str]) -> str:
             ["train.loss.field_weights: all are 0, so that nothing would be learnt"],
         ),
         (
-            "train.rollout_calls=[1, 1, 2, 3]",
-            ["train: rollout_calls: found [1, 1, 2, 3], of which 2 epoch(s) leave out 2"],
+            "train.rollout_steps=[1, 1, 2, 3]",
+            ["train: rollout_steps: found [1, 1, 2, 3], of which 2 epoch(s) leave out 2"],
         ),
         ("train.detach_every=2", ["train: detach_every: found 2, but rollouts of 2 call(s)", "nothing is cut"]),
         ("train.strides=[1, 1]", ["train.strides: found [1, 1]: expected each distance once"]),

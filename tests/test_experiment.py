@@ -30,13 +30,13 @@ TIMES = ["model.forcing_times=[0, 1]", "model.forcing_times=[]"]
 PAIRS = ["model.input_states=2", "model.output_states=2", "model.forcing_times=[-1, 0]"]
 
 
-@pytest.mark.parametrize("changes", [[TIMES[0]], [TIMES[1]], PAIRS, ["train.rollout_calls=[4]"]])
+@pytest.mark.parametrize("changes", [[TIMES[0]], [TIMES[1]], PAIRS, ["train.rollout_steps=[4]"]])
 def test_the_plan_counts_what_the_data_give(
     source: Path, store: PackedStore, statistics: Statistics, changes: list[str]
 ) -> None:
     experiment = changed(source, *changes)
     plan, needs, periods = make_plan(experiment), experiment.model.requirements, experiment.data.periods
-    calls = max(experiment.train.rollout_calls)
+    calls = max(experiment.train.rollout_steps)
     packing = Packing.of(store, statistics)
     for name in ("train", "validation"):
         period = getattr(periods, name)
@@ -91,7 +91,7 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
     [
         ("evaluation.lead_days=200", r"evaluation.lead_days: 200 days need 41 times, but data.periods.test holds"),
         (
-            "train.rollout_calls=[1, 50]",
+            "train.rollout_steps=[1, 50]",
             r"data.periods.validation: holds 36 times, but a rollout of 50 calls .* needs 51",
         ),
         (

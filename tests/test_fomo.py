@@ -486,7 +486,7 @@ TINY = {
 
 
 def test_it_learns_on_two_grids_together(source: Path, tmp_path: Path) -> None:
-    tree = tiny.experiment(source, epochs=2, rollout_calls=[1], passes=[1, 1])
+    tree = tiny.experiment(source, epochs=2, rollout_steps=[1], passes=[1, 1])
     tree["data"]["coarsen"] = [1, 2]
     experiment = parse(Experiment, {**tree, "model": TINY}, "tiny")
     prepare(experiment.data, tmp_path / "prepared")

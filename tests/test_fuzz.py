@@ -268,7 +268,7 @@ def test_what_has_a_plan_can_be_built_and_stepped(
     if experiment is None or plan is None or experiment.model.compile or not experiment.train.epochs:
         return
     # Of what would take a minute or gigabytes here, the plan says so.
-    if plan.cost.training_bytes(max(experiment.train.rollout_calls), 2) > 2**30 or plan.cost.training_flops > 3e9:
+    if plan.cost.training_bytes(max(experiment.train.rollout_steps), 2) > 2**30 or plan.cost.training_flops > 3e9:
         seen["too large"] += 1
         return
     grid, folder = PreparedGrid.of("x1", store, statistics), tmp_path_factory.getbasetemp()
@@ -278,7 +278,7 @@ def test_what_has_a_plan_can_be_built_and_stepped(
         )
         for phase, data in enumerate(trainer.train_loaders):
             batch = data.data.load(Draw("x1", [0, 1]))
-            output = trainer.stepper.train_batch(batch, experiment.train.rollout_calls[phase])
+            output = trainer.stepper.train_batch(batch, experiment.train.rollout_steps[phase])
             output.loss.backward()
         trainer.optimizer.step()
         trainer.ema.update()

@@ -150,7 +150,7 @@ def trainer_from(
     path: str, grid: PreparedGrid, scratch: Path, digest: str = "", model: dict[str, Any] | None = None, **train: Any
 ) -> tuple[Experiment, Trainer]:
     initial = {"path": path, "sha256": digest or sha256(Path(path))}
-    tree = tiny.experiment(initial_weights=initial, **{"rollout_calls": [1], "epochs": 0, **train})
+    tree = tiny.experiment(initial_weights=initial, **{"rollout_steps": [1], "epochs": 0, **train})
     tree["model"] |= model or {}
     experiment = parse(Experiment, tree, "tiny")
     return experiment, trainer_of(experiment, [grid], scratch / "last.pt", workspace=Workspace.here())
@@ -195,7 +195,7 @@ def test_training_goes_on_from_the_weights(project: Path, grid: PreparedGrid) ->
 
 def trainer_from_scratch(project: Path, grid: PreparedGrid) -> tuple[Experiment, Trainer]:
     """One epoch, saved as a checkpoint of the project's own."""
-    experiment = parse(Experiment, tiny.experiment(epochs=1, rollout_calls=[1]), "tiny")
+    experiment = parse(Experiment, tiny.experiment(epochs=1, rollout_steps=[1]), "tiny")
     trainer = trainer_of(experiment, [grid], project / "scratch.pt")
     trainer.run()
     results(trainer, experiment, grid, project).checkpoint.rename("own.pt")

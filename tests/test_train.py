@@ -44,7 +44,7 @@ def history(trainer: Trainer) -> list[dict[str, float]]:
 def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(
     norm: str, grid: PreparedGrid, tmp_path: Path
 ) -> None:
-    tree = tiny.experiment(epochs=3, rollout_calls=[1, 1, 2], input_noise=0.2)
+    tree = tiny.experiment(epochs=3, rollout_steps=[1, 1, 2], input_noise=0.2)
     tree["model"]["norm"] = norm
     experiment = parse(Experiment, tree, "tiny")
     whole = trainer_of(experiment, [grid], tmp_path / "whole.pt")
@@ -72,7 +72,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(
 
 
 def test_it_learns(grid: PreparedGrid, tmp_path: Path) -> None:
-    experiment = parse(Experiment, tiny.experiment(epochs=4, rollout_calls=[1], batch_size=8), "tiny")
+    experiment = parse(Experiment, tiny.experiment(epochs=4, rollout_steps=[1], batch_size=8), "tiny")
     trainer = trainer_of(experiment, [grid], tmp_path / "last.pt")
     trainer.run()
     losses = [logs["train/mean/loss"] for logs in trainer.history]
@@ -125,7 +125,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_path: Path) -> None:
     """Each as often as asked for, scored apart, normalised like the first, and interrupted without a trace."""
-    tree = tiny.experiment(experiment.data.source, epochs=2, rollout_calls=[1], passes=[1, 0.5])
+    tree = tiny.experiment(experiment.data.source, epochs=2, rollout_steps=[1], passes=[1, 0.5])
     tree["data"]["coarsen"] = [1, 2, 4]
     tree["model"] |= {"widths": [6], "dilation": [1]}
     both = parse(Experiment, tree, "tiny")

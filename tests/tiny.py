@@ -32,7 +32,7 @@ def experiment(source: Path | str = "data/tiny.zarr", **train: Any) -> dict[str,
         "train": {
             "epochs": 2,
             "batch_size": 16,
-            "rollout_calls": [1, 2],
+            "rollout_steps": [1, 2],
             "learning_rate": 3e-3,
             "ema_decay": 0.9,
             **train,

@@ -46,11 +46,11 @@ def describe(plan: Plan) -> str:
         **({"also": "; ".join(grids[1:])} if grids[1:] else {}),
         "predicted": f"{len(prognostic)} channels: {', '.join(data.prognostic)}",
         "forcing": f"{len(forcing)} channels: {', '.join(data.forcing) or 'none'}",
-        "one call": f"{needs.input_states} state(s) and forcing at {list(needs.forcing_times)} -> "
+        "model step": f"{needs.input_states} state(s) and forcing at {list(needs.forcing_times)} -> "
         f"{needs.output_states} state(s); {cost.in_channels} -> {cost.out_channels} channels",
         "model": f"{model.family}, {cost.n_parameters:,} parameters",
         **({"begins as": plan.experiment.train.initial_weights.path} if plan.experiment.train.initial_weights else {}),
-        "arithmetic": f"{cost.forward_flops:.2e} FLOPs a call, {cost.training_flops:.2e} with back-propagation",
+        "arithmetic": f"{cost.forward_flops:.2e} FLOPs a model step, {cost.training_flops:.2e} with back-propagation",
     }
     for name, count in plan.times.items():
         period = getattr(data.periods, name)
@@ -63,15 +63,15 @@ def describe(plan: Plan) -> str:
 
 def batch_lines(plan: Plan, memory_gib: float) -> list[str]:
     """A table of what training costs by precision and checkpointing, and of the batches that fit into so much memory."""
-    calls = max(plan.experiment.train.rollout_calls)
+    steps = max(plan.experiment.train.rollout_steps)
     lines = [
-        f"\nTraining on one window of {calls} call(s), and how many fit into {memory_gib:.1f} GiB:",
+        f"\nTraining on one window of {steps} model step(s), and how many fit into {memory_gib:.1f} GiB:",
         "  model.precision  model.checkpointing  memory, GiB  arithmetic, FLOPs  windows",
     ]
     batches = plan.largest_batches(memory_gib * GIB)
     for (precision, checkpointing), cost in plan.costs.items():
         lines.append(
-            f"  {precision:15}  {checkpointing:19}  {cost.training_bytes(calls) / GIB:11.2f}  "
-            f"{calls * cost.training_flops:17.2e}  {batches[precision, checkpointing]:7}"
+            f"  {precision:15}  {checkpointing:19}  {cost.training_bytes(steps) / GIB:11.2f}  "
+            f"{steps * cost.training_flops:17.2e}  {batches[precision, checkpointing]:7}"
         )
     return lines

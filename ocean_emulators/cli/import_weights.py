@@ -85,7 +85,7 @@ def _experiment(layout: Layout, preset: DataConfig, path: Path, averaged: bool) 
             "initial_weights": initial,
             "epochs": 0,
             "batch_size": 1,
-            "rollout_calls": [1],
+            "rollout_steps": [1],
             "learning_rate": 2e-4,
         },
     }

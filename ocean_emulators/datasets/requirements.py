@@ -55,7 +55,7 @@ class DataRequirements:
         if len(times) < longest:
             raise UserError(
                 f"data.periods.{what}: holds {len(times)} times, but a rollout of {model_steps} model step(s) "
-                f"(train.rollout_calls) needs {longest}; lengthen the period or shorten the rollout"
+                f"(train.rollout_steps) needs {longest}; lengthen the period or shorten the rollout"
             )
         return [(first, stride) for stride, span in spans for first in range(times.start, times.stop - span + 1)]
 

@@ -63,5 +63,5 @@ class FiniteCheck:
         raise UserError(
             f"the emulator's forecast from {store.time[self.starts[batch][start]]} is not finite after {step} steps of "
             f"{store.step_days:g} days ({channel} first): it is unstable; train it for longer or with a lower learning rate, "
-            "on longer rollouts (train.rollout_calls), or shorten evaluation.lead_days"
+            "on longer rollouts (train.rollout_steps), or shorten evaluation.lead_days"
         )

@@ -59,7 +59,7 @@ class TrainConfig(Config):
     """passes over the training period; 0 takes the initial weights as they are"""
     batch_size: Count
     """windows per optimiser step, over all processes together"""
-    rollout_calls: tuple[Count, ...] = Field(min_length=1)
+    rollout_steps: tuple[Count, ...] = Field(min_length=1)
     """length of the rollout that the loss sees, in model steps (K); several are used one after the other, each for
     an equal share of the epochs, of which there are at least as many; validation uses the last"""
     passes: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = Field((1.0,), min_length=1)
@@ -114,16 +114,16 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _each_setting_has_its_turn(self) -> "TrainConfig":
-        calls = list(self.rollout_calls)
-        if 0 < self.epochs < len(calls):
+        steps = list(self.rollout_steps)
+        if 0 < self.epochs < len(steps):
             raise ValueError(
-                f"rollout_calls: found {calls}, of which {self.epochs} epoch(s) leave out {len(calls) - self.epochs}; give at "
-                f"most {self.epochs}, or {len(calls)} epochs or more"
+                f"rollout_steps: found {steps}, of which {self.epochs} epoch(s) leave out {len(steps) - self.epochs}; give at "
+                f"most {self.epochs}, or {len(steps)} epochs or more"
             )
-        if self.epochs and self.detach_every >= max(calls):
+        if self.epochs and self.detach_every >= max(steps):
             raise ValueError(
-                f"detach_every: found {self.detach_every}, but rollouts of {max(calls)} call(s) (rollout_calls) have no such "
-                "call, so that nothing is cut; give 0, or fewer than there are"
+                f"detach_every: found {self.detach_every}, but rollouts of {max(steps)} model step(s) (rollout_steps) have no such "
+                "step, so that nothing is cut; give 0, or fewer than there are"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""Training: K-call rollouts with Adam, a cosine schedule, gradient clipping and an average of the weights."""
+"""Training: K-step rollouts with Adam, a cosine schedule, gradient clipping and an average of the weights."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ Report = Callable[[int, dict[str, float]], None]
 class Trainer:
     """The training loop. Knows its parts, not where they come from.
 
-    `train_data` has one entry for each of `rollout_calls`; `passes` says how often an epoch shows the windows of each grid.
+    `train_data` has one entry for each of `rollout_steps`; `passes` says how often an epoch shows the windows of each grid.
 
     After each epoch the state is saved to `checkpoint`; a Trainer that resumes from there ends with the weights, bit for
     bit, that an uninterrupted run would have.
@@ -96,7 +96,7 @@ class Trainer:
         with self._progress(len(self.samplers[phase])) as bar:
             for step, batch in enumerate(self.train_loaders[phase], start=steps_before):
                 self._set_learning_rate(step)
-                output = self.stepper.train_batch(batch, self.config.rollout_calls[phase], noise)
+                output = self.stepper.train_batch(batch, self.config.rollout_steps[phase], noise)
                 self._optimise(output.loss)
                 self.train_aggregator.record_batch(output, weight=len(batch.prognostic))
                 bar.update()
@@ -104,8 +104,8 @@ class Trainer:
         return {"train/learning_rate": self.optimizer.param_groups[0]["lr"], **self.train_aggregator.get_logs()}
 
     def _phase(self, epoch: int) -> int:
-        """Which of the `rollout_calls` an epoch uses."""
-        return epoch * len(self.config.rollout_calls) // self.config.epochs
+        """Which of the `rollout_steps` an epoch uses."""
+        return epoch * len(self.config.rollout_steps) // self.config.epochs
 
     def _optimise(self, loss: torch.Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -118,10 +118,10 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         self.validate_aggregator.reset()
-        calls = self.config.rollout_calls[-1]
+        steps = self.config.rollout_steps[-1]
         with self.ema.average_parameters():
             for batch in self.validation_loader:
-                output = self.stepper.validate_batch(batch, calls)
+                output = self.stepper.validate_batch(batch, steps)
                 self.validate_aggregator.record_batch(output, weight=len(batch.prognostic))
         return self.validate_aggregator.get_logs()
 

@@ -10,7 +10,7 @@ from tests.test_fomo import TINY
 
 
 def test_fomo_is_trained_on_two_resolutions_and_rolled_out_on_the_coarser(untouched: Project) -> None:
-    tree = tiny.experiment(epochs=1, rollout_calls=[1], passes=[1, 1])
+    tree = tiny.experiment(epochs=1, rollout_steps=[1], passes=[1, 1])
     tree["data"]["coarsen"] = [1, 2]
     tree["evaluation"]["coarsen"] = 2
     untouched.configure({**tree, "model": TINY})

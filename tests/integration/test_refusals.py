@@ -16,7 +16,7 @@ MISTAKES = {
     "missing file": ({"data.source": "data/none.zarr"}, "data.source: data/none.zarr: no such file or folder"),
     "small grid": ({"model.dilation": [1, 2, 4, 8], "model.widths": [4, 4, 4, 4]}, "the grid of 16 × 32 has"),
     "short test": ({"evaluation.lead_days": 1000}, "evaluation.lead_days: 1000 days need"),
-    "long rollout": ({"train.rollout_calls": [40]}, "data.periods.validation: holds 36 times"),
+    "long rollout": ({"train.rollout_steps": [40]}, "data.periods.validation: holds 36 times"),
     "unknown field": ({"data.prognostic": ["thetao", "wo"]}, "data.prognostic: no field 'wo'"),
     "absent level": ({"data.levels": [0, 7]}, "data.levels: level 7 asked for"),
     "absent period": (
