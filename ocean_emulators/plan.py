@@ -11,6 +11,7 @@ from ocean_emulators.cost import Cost, cost_of_call
 from ocean_emulators.datasets.preparation.coarsening import resolutions
 from ocean_emulators.datasets.source.selection import select
 from ocean_emulators.errors import UserError
+from ocean_emulators.eval.writer import FILE_BYTES
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import PRECISIONS, OceanContext, Precision
 from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING, Checkpointing
@@ -19,6 +20,10 @@ from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.grid import Grid
 
 _BYTES = 4
+_COPIES = 3
+"""States of a rollout: given, inside the network and predicted."""
+_DOUBLE_ROWS = 26
+"""Rows in double precision while scores are summed: prediction, truth, climatology, and all statistics."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Plan:
     """of a model step, on the largest grid that is trained on, by precision and by what is kept for back-propagation"""
     memory_gib: dict[str, float]
     """estimates"""
+    predictions_gib: float
+    """what the predictions of the free run take on the disk, before they are compressed"""
 
     @property
     def cost(self) -> Cost:
@@ -79,9 +86,14 @@ def make_plan(experiment: Experiment, variants: bool = False, weights: Weights |
     times = times_of_periods(experiment, outlook.time)
     per_value = _BYTES if data.storage == "float32" else _BYTES // 2
     held = sum(outlook.wet_cells[name] for name in trained) * (times["train"] + times["validation"])
+    state_size = outlook.contexts[experiment.evaluating.grid].mask.numel()
+    rolled_out = outlook.wet_cells[experiment.evaluating.grid]
+    states = state_size * (model.input_states + model.output_states)
     memory = {
         "data held in memory": per_value * held,
         "training": cost.training_bytes(max(training.rollout_steps), training.batch_size),
+        "evaluation": _BYTES * experiment.evaluation.batch_size * (_COPIES * states + _DOUBLE_ROWS * rolled_out)
+        + FILE_BYTES,
     }
     return Plan(
         experiment=experiment,
@@ -96,6 +108,7 @@ def make_plan(experiment: Experiment, variants: bool = False, weights: Weights |
         wet_cells=outlook.wet_cells,
         costs=costs,
         memory_gib={name: size / 2**30 for name, size in memory.items()},
+        predictions_gib=_BYTES * outlook.windows["free run steps"] * state_size / 2**30,
     )
 
 

@@ -21,7 +21,7 @@ def test_rows_become_fields_with_names_units_and_nan_on_land(
 ) -> None:
     packing = Packing.of(store, statistics)
     rows = store.rows(10, 14)[:, : packing.n_prognostic_cells]
-    monkeypatch.setattr("ocean_emulators.eval.writer._FILE_BYTES", times_per_file * 4 * packing.n_prognostic_cells)
+    monkeypatch.setattr("ocean_emulators.eval.writer.FILE_BYTES", times_per_file * 4 * packing.n_prognostic_cells)
     writer = PredictionsWriter(tmp_path / "predictions.zarr", store.time[10:14], store.grid, packing)
     for step, row in enumerate(rows, start=1):
         writer.record(slice(0, 1), step, torch.from_numpy(row)[None])

@@ -58,6 +58,7 @@ def describe(plan: Plan) -> str:
         lines[name] = f"{period.start} to {period.end}: {count} times, every {plan.step_days:g} days{gaps}"
     lines["windows"] = ", ".join(f"{count} {name}" for name, count in plan.windows.items())
     lines["memory"] = ", ".join(f"{name} about {size:.2f} GiB" for name, size in plan.memory_gib.items())
+    lines["disk"] = f"predictions of the free run about {plan.predictions_gib:.2f} GiB, before compression"
     return "\n".join(f"{name:>10}  {text}" for name, text in lines.items())
 
 

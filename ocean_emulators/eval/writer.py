@@ -18,7 +18,7 @@ from ocean_emulators.ocean.fields import field
 from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.sealing import seal
 
-_FILE_BYTES = 256 * 2**20
+FILE_BYTES = 256 * 2**20
 """The most that a file of predictions holds, and that is held in memory until it is written."""
 
 
@@ -32,7 +32,7 @@ class PredictionsWriter:
         """`time` [time] are the times of all steps."""
         self.path, self.packing, self.n_steps = path, packing, len(time)
         row_bytes = 4 * packing.n_prognostic_cells
-        self.times_per_file = max(1, min(len(time), _FILE_BYTES // row_bytes))
+        self.times_per_file = max(1, min(len(time), FILE_BYTES // row_bytes))
         self.waiting: list[Tensor] = []
         self.written = 0
         with writing(path):

@@ -76,7 +76,7 @@ class CompareJob:
         """From the starts of the emulator's forecasts; their sums."""
         periods = self.sections.data.periods
         times = grid.store.indices(periods.test, "test")
-        rows = Rows(grid.store, grid.packing, times, self.runtime.cache, normalised=False)
+        rows = Rows(grid.store, grid.packing, times, "none")  # each is asked for a few times: memory stays as it is
         data = InferenceDataset(rows, "test", DataRequirements(1, 1, ()))
         position = {str(time): index for index, time in enumerate(grid.store.time)}
         starts, steps = [position[str(time)] for time in emulator["start"].values], emulator.sizes["lead"]

@@ -55,7 +55,7 @@ class EvaluateJob:
         path = self.workspace.training.checkpoint
         stepper = build_emulator(Checkpoint.load(path), grid, path)
         times = grid.store.indices(self.sections.data.periods.test, "test")
-        rows = Rows(grid.store, grid.packing, times, self.runtime.cache, normalised=False)
+        rows = Rows(grid.store, grid.packing, times, "none")  # each is asked for a few times: memory stays as it is
         data = InferenceDataset(rows, "test", stepper.requirements)
         scoring = Scoring.of(grid, data)
         with leaving_results(self) as folder:

@@ -122,8 +122,8 @@ class TrainConfig(Config):
             )
         if self.epochs and self.detach_every >= max(steps):
             raise ValueError(
-                f"detach_every: found {self.detach_every}, but rollouts of {max(steps)} model step(s) (rollout_steps) have no such "
-                "step, so that nothing is cut; give 0, or fewer than there are"
+                f"detach_every: found {self.detach_every}, but rollouts of {max(steps)} model step(s) (rollout_steps) have no "
+                "such step, so that nothing is cut; give 0, or fewer than there are"
             )
         return self
 
