@@ -8,7 +8,6 @@ fields together, and the power that is left at the smallest scale. This takes an
 
 import argparse
 import json
-import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -18,27 +17,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
-from ocean_emulators.aggregator.scores import normalised_rmse
-from ocean_emulators.eval.eval import Emulator
 
-from ocean_emulators import workspace as paths
-from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator, scoring_parts
-from ocean_emulators.build import Ocean, open_ocean
+from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator
+from ocean_emulators.aggregator.metrics import normalised_rmse
+from ocean_emulators.aggregator.sums import WeightedSums
+from ocean_emulators.build import build_trainer, context_of, open_grids
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.preparation.job import prepare
+from ocean_emulators.datasets.prepared import PreparedGrid
+from ocean_emulators.datasets.statistics.compute import compute_statistics
 from ocean_emulators.datasets.statistics.stored import read_statistics
+from ocean_emulators.datasets.statistics.writing import write_statistics
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
+from ocean_emulators.eval.rollout import run_rollout
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.models.base import OceanContext
-from ocean_emulators.parallel import Resources
+from ocean_emulators.forecasting.base import Climatology
+from ocean_emulators.forecasting.emulator import Emulator
+from ocean_emulators.ocean.regions import REGIONS
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages import prepare, stats
-from ocean_emulators.stages.train import build_trainer
 from ocean_emulators.stepper import Stepper
 from ocean_emulators.train.trainer import averaged_state_dict
+from ocean_emulators.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 LEADS = (5.0, 30.0)
@@ -57,37 +60,52 @@ def experiment(preset: str, factor: int | None, seed: int, epochs: int) -> Exper
     )
 
 
-def train(config: Experiment, checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The averaged weights."""
-    oceans = [open_ocean(config.data, torch.device("cpu"), factor) for factor in config.trained]
-    trainer = build_trainer(config, oceans, Runtime(device="cpu"), checkpoint, lambda epoch, logs: None)
+def train(config: Experiment, workspace: Workspace, name: str) -> dict[str, torch.Tensor]:
+    """The averaged weights; `name` is that of the file that the training keeps its state in."""
+    grids = open_grids(workspace, config.training, torch.device("cpu"))
+    runtime, state = Runtime(device="cpu"), workspace.scratch / f"{name}.pt"
+    trainer = build_trainer(config.training, grids, runtime, workspace, state, lambda epoch, logs: None)
     trainer.run()
     return averaged_state_dict(trainer.stepper.model, trainer.ema)
 
 
-def score(config: Experiment, weights: dict[str, torch.Tensor], factor: int) -> list[dict[str, float]]:
-    """For each lead, days: normalised RMSE of all fields together, and the power at the smallest scale."""
-    ocean = open_ocean(config.data, torch.device("cpu"), factor)
-    model = config.model.build(OceanContext.of(ocean.packing, ocean.statistics, ocean.store.grid, ocean.name))
+def score(
+    config: Experiment, workspace: Workspace, weights: dict[str, torch.Tensor], name: str
+) -> list[dict[str, float]]:
+    """On a grid, for each lead, days: normalised RMSE of all fields together, and the power at the smallest scale."""
+    grid = PreparedGrid.open(workspace, config.data, name)
+    model = config.model.build(context_of(grid))
     model.load_state_dict(weights)
-    stepper, times = Stepper(model, config.model), ocean.store.indices(config.data.periods.test, "test")
-    rows = Rows(ocean.store, ocean.packing, times, "host", normalised=False)
-    data = InferenceDataset(rows, "test", stepper.requirements)
-    emulator, steps = Emulator(stepper, data), round(max(LEADS) / ocean.store.step_days)
-    errors, power = _errors(ocean, data, emulator, steps), _small_scale_power(ocean, emulator, steps)
-    return [{"days": lead, "nrmse": errors[lead], "power": power[lead]} for lead in LEADS]
+    stepper, times = Stepper(model, config.model), grid.store.indices(config.data.periods.test, "test")
+    data = InferenceDataset(Rows(grid.store, grid.packing, times, "none"), "test", stepper.requirements)
+    climatology = Climatology(grid.store, grid.statistics, grid.packing.n_prognostic_cells)
+    emulator, steps = Emulator(stepper, data), round(max(LEADS) / grid.store.step_days)
+    aggregator = InferenceEvaluatorAggregator(
+        data,
+        climatology,
+        WeightedSums(grid.packing, grid.store.grid, (REGIONS["global"],)),
+        data.starts(steps, 1),
+        steps,
+    )
+    run_rollout(emulator, aggregator.starts, steps, [aggregator], 8)
+    # In deviations of the grid itself, whatever the model is normalised by: the same for all models on it.
+    own, std = read_statistics(store_path(workspace.statistics, name)), grid.prognostic_std()
+    errors = normalised_rmse(aggregator.get_dataset(), std.copy(data=own.std[: len(std)])).sel(variable="all")
+    power = _small_scale_power(grid, emulator, climatology, steps)
+    return [{"days": lead, "nrmse": float(errors.sel(lead=lead)), "power": power[lead]} for lead in LEADS]
 
 
-def _small_scale_power(ocean: Ocean, emulator: Emulator, steps: int) -> dict[float, float]:
+def _small_scale_power(
+    grid: PreparedGrid, emulator: Emulator, climatology: Climatology, steps: int
+) -> dict[float, float]:
     """Variance of the differences between neighbouring wet cells of anomalies, forecast / truth, mean over channels."""
     starts = emulator.data.starts(steps, steps)
-    seasons, _ = scoring_parts(ocean.store, ocean.statistics, ocean.packing)
     forecasts, ratios = list(emulator.forecast(starts, steps)), {}
     for lead in LEADS:
-        step = round(lead / ocean.store.step_days)
-        season = seasons.at([start + step for start in starts])
+        step = round(lead / grid.store.step_days)
+        usual = climatology.at([start + step for start in starts])
         predicted, truth = (
-            ocean.packing.to_fields((rows.cpu() - season).numpy())
+            grid.packing.to_fields((rows.cpu() - usual).numpy())
             for rows in (forecasts[step - 1], emulator.data.truth(starts, step))
         )
         ratios[lead] = float(np.mean([_roughness(predicted[name]) / _roughness(truth[name]) for name in truth]))
@@ -100,30 +118,16 @@ def _roughness(fields: np.ndarray) -> float:
     return float(np.nanmean(np.concatenate([step.ravel() for step in steps]) ** 2))
 
 
-def _errors(ocean: Ocean, data: InferenceDataset, emulator: Emulator, steps: int) -> dict[float, float]:
-    seasons, sums = scoring_parts(ocean.store, ocean.statistics, ocean.packing)
-    aggregator = InferenceEvaluatorAggregator(data, seasons, sums, data.starts(steps, 1), steps)
-    errors = normalised_rmse(aggregator.score(emulator, 8).get_dataset(), _own_std(ocean)).sel(variable="all")
-    return {lead: float(errors.sel(lead=lead)) for lead in LEADS}
-
-
-def _own_std(ocean: Ocean) -> xr.DataArray:
-    """Of the grid itself, whatever the model is normalised by: the same for all models on it."""
-    std = ocean.prognostic_std()
-    moments = read_statistics(paths.STATISTICS / ocean.store.path.name)
-    return std.copy(data=moments.std[: len(std)])
-
-
-def train_and_score(name: str, seed: int, epochs: int) -> list[dict[str, Any]]:
+def train_and_score(name: str, seed: int, epochs: int, workspace: Workspace) -> list[dict[str, Any]]:
     """Scores of one model on all grids that it is for."""
     torch.set_num_threads(1)
     preset, factor = TRAINED[name]
     config = experiment(preset, factor, seed, 2 * epochs if factor else epochs)
-    weights = train(config, Path(f"{preset}-{factor}-{seed}.pt"))
+    weights = train(config, workspace, f"{preset}-{factor}-{seed}")
     return [
-        {"model": name, "seed": seed, "grid": f"x{grid}", **scores}
-        for grid in ((factor,) if factor else (1, 2, UNSEEN))
-        for scores in score(config, weights, grid)
+        {"model": name, "seed": seed, "grid": grid, **scores}
+        for grid in config.data.grids
+        for scores in score(config, workspace, weights, grid)
     ]
 
 
@@ -136,11 +140,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        Path("data").mkdir()
-        Path("data/sample").symlink_to(ROOT / "data" / "sample")
-        _prepare(experiment("sample_fomo", None, 1, 1))
-        todo = [(name, seed, options.epochs) for seed in range(1, options.seeds + 1) for name in TRAINED]
+        workspace = Workspace(Path(folder), Path(folder))
+        _prepare(experiment("sample_fomo", None, 1, options.epochs), workspace)
+        todo = [(name, seed, options.epochs, workspace) for seed in range(1, options.seeds + 1) for name in TRAINED]
         with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             futures = [pool.submit(train_and_score, *task) for task in todo]
             records = [record for future in futures for record in future.result()]
@@ -150,10 +152,12 @@ def main() -> None:
     print(table.round(4).to_string())
 
 
-def _prepare(config: Experiment) -> None:
-    Path("params.yaml").write_text(json.dumps(config.dump()))
-    prepare.main(Resources())
-    stats.main(Resources())
+def _prepare(config: Experiment, workspace: Workspace) -> None:
+    prepare(config.data.replace(source=str(ROOT / config.data.source)), workspace.prepared)
+    for grid in config.data.grids:
+        store = open_store(store_path(workspace.prepared, grid))
+        statistics = compute_statistics(store, config.data.periods.train, config.data.statistics)
+        write_statistics(statistics, store_path(workspace.statistics, grid))
 
 
 if __name__ == "__main__":
