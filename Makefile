@@ -36,6 +36,8 @@ by_uv = { command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv; }
 	UV_EXTRA_INDEX_URL="$${UV_EXTRA_INDEX_URL:-$(call pip_finds,extra-index-url)}" \
 	uv pip install --quiet --python $(BIN)/python
 
+side_by_side := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 repro: install
 	dvc repro
 	ocean-emulators report
@@ -44,7 +46,7 @@ test: install
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest
+	pytest $(side_by_side)
 
 short: install
 	rm -rf build/short
@@ -52,7 +54,7 @@ short: install
 	cd build/short && ocean-emulators configure sample train.epochs=3 && dvc repro && ocean-emulators report
 
 integration: install
-	pytest --override-ini addopts=-q tests/integration
+	pytest $(side_by_side) --override-ini addopts=-q tests/integration
 
 benchmarks: install
 	for script in data step models; do python benchmarks/$$script.py --quick || exit 1; done

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ["OCEAN_EMULATORS_TRACKER"] = "none"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and waiting threads spin
 
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.preparation.job import prepare
