@@ -8,8 +8,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from ocean_emulators.config.base import digest
 from ocean_emulators.config.yaml_files import load_yaml
+from ocean_emulators.files import digest
 
 PACKAGE = Path(__file__).resolve().parent
 PARAMS = Path("params.yaml")

@@ -16,7 +16,7 @@ STAGES = ["prepare", "stats", "train", "evaluate", "compare"]
 
 # A part may import from those above it, and from itself.
 LAYERS = {
-    PACKAGE: """exports streams errors config files programs sealing registry ocean runtime parallel tensors workspace lock
+    PACKAGE: """exports streams errors files programs config sealing registry ocean runtime parallel tensors workspace lock
         datasets models cost losses stepper forecasting aggregator figures tracking train eval experiment plan build jobs
         stages cli testing""",
     f"{PACKAGE}.config": "bounds schema base yaml_rules yaml_files overrides render",

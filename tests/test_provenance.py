@@ -1,7 +1,7 @@
 """One experiment, one key."""
 
-from ocean_emulators.config.base import digest
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.files import digest
 from ocean_emulators.tracking.provenance import Provenance
 from ocean_emulators.workspace import PACKAGE, sources_digest
 

@@ -1,8 +1,6 @@
 """The base of every configuration class, and how a tree read from a file becomes one."""
 
 import difflib
-import hashlib
-import json
 import reprlib
 from collections.abc import Iterable
 from typing import Any, Self, TypeVar
@@ -74,12 +72,6 @@ def _leaves(tree: Any, where: str = "") -> Iterable[tuple[str, Any]]:
         return
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         yield from _leaves(value, f"{where}.{key}" if where else str(key))
-
-
-def digest(*parts: Any) -> str:
-    """SHA-256 of plain data, the same wherever and whenever it is taken."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

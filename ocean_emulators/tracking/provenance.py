@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ocean_emulators.config.base import digest
+from ocean_emulators.files import digest
 from ocean_emulators.workspace import PACKAGE, sources_digest
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.coarsening import Resolution
 from ocean_emulators.datasets.preparation.opening import OpenSource
@@ -27,7 +26,7 @@ from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.datasets.store.periods import write_period_digests
 from ocean_emulators.datasets.store.shards import Shards
 from ocean_emulators.errors import UserError
-from ocean_emulators.files import move_folder
+from ocean_emulators.files import digest, move_folder
 from ocean_emulators.ocean import calendar
 from ocean_emulators.parallel import Opened, Pool, Resources, open_pool, require_room
 from ocean_emulators.sealing import Damaged

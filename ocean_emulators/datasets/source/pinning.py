@@ -15,11 +15,11 @@ import numpy as np
 import zarr
 from pydantic import field_validator
 
-from ocean_emulators.config.base import Config, digest, parse
+from ocean_emulators.config.base import Config, parse
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.source.location import Location, access_errors, is_url, require_known_scheme
 from ocean_emulators.errors import UserError
-from ocean_emulators.files import write_text
+from ocean_emulators.files import digest, write_text
 
 _METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zattrs")
 _REQUESTS_AT_ONCE = 16

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import Period, StatisticsConfig
 from ocean_emulators.datasets.statistics.climatology import mean_by_bin, times_by_bin
 from ocean_emulators.datasets.statistics.moments import moments_of
@@ -10,6 +9,7 @@ from ocean_emulators.datasets.statistics.published import read_published
 from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
+from ocean_emulators.files import digest
 from ocean_emulators.parallel import Resources
 
 _IN_ONE_THREAD = Resources(workers=1)

@@ -19,12 +19,11 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from ocean_emulators.config.base import digest
 from ocean_emulators.datasets.config import Period
 from ocean_emulators.datasets.store.encoding import Scaling
 from ocean_emulators.datasets.store.shards import Shards
 from ocean_emulators.errors import UserError
-from ocean_emulators.files import reading
+from ocean_emulators.files import digest, reading
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
 from ocean_emulators.ocean.grid import Grid
