@@ -1,6 +1,7 @@
 """`python -m launchers STAGE`: what the DVC stages call."""
 
 import argparse
+import importlib
 from functools import partial
 
 from launchers.config import LaunchConfig, load_launch_config
@@ -13,7 +14,6 @@ from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.jobs.base import Job
 from ocean_emulators.plan import count_windows, look_ahead
 from ocean_emulators.programs import ending_well
-from ocean_emulators.stages import compare, evaluate, prepare, stats, train
 from ocean_emulators.streams import outliving_readers
 from ocean_emulators.tracking import Provenance
 from ocean_emulators.workspace import Workspace
@@ -25,31 +25,28 @@ def main(stage: str) -> None:
     """Check the whole experiment, so that none fails after hours at what could be known before; then run a stage of it."""
     workspace, config = Workspace.here(), load_launch_config()
     experiment = load_experiment(workspace.params)
-    data = DataSections(data=experiment.data)
-    here = partial(_do_here, config=config)
-    tracked = partial(_do_tracked, stage=stage, experiment=experiment, config=config)
     if stage == "prepare":
         look_ahead(experiment)
-        prepare.main(data, workspace, config.prepare, here)
-        return
-    count_windows(experiment, open_store(store_path(workspace.prepared, data.data.grids[0])).time)
+    else:
+        count_windows(experiment, open_store(store_path(workspace.prepared, experiment.data.grids[0])).time)
+    run = importlib.import_module(f"ocean_emulators.stages.{stage}").main  # what the other stages need takes seconds
     match stage:
-        case "stats":
-            stats.main(data, workspace, config.prepare, here)
+        case "prepare" | "stats":
+            run(DataSections(data=experiment.data), workspace, config.prepare, _do_here)
         case "train":
-            train.main(experiment.training, workspace, config.runtime, tracked)
+            run(experiment.training, workspace, config.runtime, partial(_do_tracked, stage, experiment, config))
         case "evaluate":
-            evaluate.main(experiment.evaluating, workspace, config.runtime, tracked)
+            run(experiment.evaluating, workspace, config.runtime, partial(_do_tracked, stage, experiment, config))
         case "compare":
-            compare.main(experiment.comparing, workspace, config.runtime, tracked)
+            run(experiment.comparing, workspace, config.runtime, partial(_do_tracked, stage, experiment, config))
 
 
-def _do_here(job: Job, config: LaunchConfig) -> None:
+def _do_here(job: Job) -> None:
     """Preparation and statistics are not submitted: dask takes their pieces elsewhere where it is asked to."""
     UntrackedJob(job)()
 
 
-def _do_tracked(job: Job, stage: str, experiment: Experiment, config: LaunchConfig) -> None:
+def _do_tracked(stage: str, experiment: Experiment, config: LaunchConfig, job: Job) -> None:
     statistics = read_statistics(store_path(job.workspace.statistics, experiment.data.grids[0]))
     provenance = Provenance(experiment.dump(), statistics.fingerprint)
     submit(TrackedJob(stage, job, experiment, provenance), config, job.workspace)

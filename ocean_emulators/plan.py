@@ -11,7 +11,7 @@ from ocean_emulators.cost import Cost, cost_of_call
 from ocean_emulators.datasets.preparation.coarsening import resolutions
 from ocean_emulators.datasets.source.selection import select
 from ocean_emulators.errors import UserError
-from ocean_emulators.eval.writer import FILE_BYTES
+from ocean_emulators.eval.config import FILE_BYTES
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import PRECISIONS, OceanContext, Precision
 from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING, Checkpointing

@@ -15,8 +15,7 @@ from launchers.__main__ import main
 from ocean_emulators.aggregator.metrics import METRICS, Metric
 from ocean_emulators.aggregator.statistics import STATISTICS
 from ocean_emulators.errors import UserError
-from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs
-from ocean_emulators.figures.style import new_figure
+from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
 from ocean_emulators.forecasting.base import BASELINES, Past
 from ocean_emulators.ocean.regions import REGIONS, Region
 from ocean_emulators.registry import Registry

@@ -9,6 +9,9 @@ from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError
 from ocean_emulators.forecasting.base import BASELINES
 
+FILE_BYTES = 256 * 2**20
+"""The most that a file of predictions holds, and that is held in memory until it is written."""
+
 
 class EvaluationConfig(Config):
     lead_days: Days = 90.0

@@ -13,13 +13,11 @@ from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ocean_emulators.datasets.loading.packing import Packing
+from ocean_emulators.eval.config import FILE_BYTES
 from ocean_emulators.files import writing
 from ocean_emulators.ocean.fields import field
 from ocean_emulators.ocean.grid import Grid
 from ocean_emulators.sealing import seal
-
-FILE_BYTES = 256 * 2**20
-"""The most that a file of predictions holds, and that is held in memory until it is written."""
 
 
 class PredictionsWriter:

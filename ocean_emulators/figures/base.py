@@ -50,3 +50,8 @@ def save_figures(drawn: Drawn, folder: Path) -> None:
     for name, figure in drawn.items():
         with replacing(folder / f"{name}.png") as file:
             figure.savefig(file, format="png", metadata={"Software": None})
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
+    return Figure(figsize=(width, height), layout="constrained", dpi=130)

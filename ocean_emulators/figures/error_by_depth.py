@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ocean_emulators.figures.base import COMPARISON_FIGURES, ComparisonInputs, Drawn
-from ocean_emulators.figures.style import COLOURS, label, new_figure
+from ocean_emulators.figures.base import COMPARISON_FIGURES, ComparisonInputs, Drawn, new_figure
+from ocean_emulators.figures.style import COLOURS, label
 from ocean_emulators.forecasting.base import EMULATOR
 from ocean_emulators.ocean.fields import FIELDS
 

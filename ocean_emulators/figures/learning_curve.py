@@ -3,8 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs
-from ocean_emulators.figures.style import new_figure
+from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
 
 
 @EVALUATION_FIGURES.register("learning_curve")

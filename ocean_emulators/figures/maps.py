@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs
-from ocean_emulators.figures.style import MAPS, new_figure, plain_units
+from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
+from ocean_emulators.figures.style import MAPS, plain_units
 from ocean_emulators.ocean.fields import FIELDS
 
 
@@ -37,6 +37,7 @@ def maps(truth: xr.Dataset, prediction: xr.Dataset, when: str) -> Figure:
 
 def _map_row(row: Sequence[object], name: str, truth: xr.DataArray, prediction: xr.DataArray) -> None:
     style, entry = MAPS[name], FIELDS[name]
+    own = getattr(cmocean.cm, style.colours)
     low, high = np.nanquantile(truth, [0.005, 0.995])
     if style.symmetric:
         high = max(abs(low), abs(high))
@@ -45,8 +46,8 @@ def _map_row(row: Sequence[object], name: str, truth: xr.DataArray, prediction: 
     # Fields at rest, and perfect predictions, have no extent; give the scale one.
     most = float(np.nanquantile(np.abs(error), 0.995)) or 1.0
     scales = [
-        (truth, style.colours, low, high),
-        (prediction, style.colours, low, high),
+        (truth, own, low, high),
+        (prediction, own, low, high),
         (error, cmocean.cm.delta, -most, most),
     ]
     for axes, (values, colours, vmin, vmax) in zip(row, scales, strict=True):

@@ -3,8 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ocean_emulators.figures.base import COMPARISON_FIGURES, ComparisonInputs, Drawn
-from ocean_emulators.figures.style import COLOURS, label, new_figure
+from ocean_emulators.figures.base import COMPARISON_FIGURES, ComparisonInputs, Drawn, new_figure
+from ocean_emulators.figures.style import COLOURS, label
 from ocean_emulators.forecasting.base import EMULATOR
 
 

@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import cmocean
-from matplotlib.figure import Figure
-
 from ocean_emulators.forecasting.base import EMULATOR
 from ocean_emulators.ocean.fields import FIELDS
 
@@ -31,17 +28,18 @@ COLOURS = {
 class MapStyle:
     """How a field is drawn on a map."""
 
-    colours: object
+    colours: str
+    """name of a colour map of cmocean's"""
     symmetric: bool
     """around zero"""
 
 
 MAPS = {
-    "thetao": MapStyle(cmocean.cm.thermal, False),
-    "so": MapStyle(cmocean.cm.haline, False),
-    "uo": MapStyle(cmocean.cm.balance, True),
-    "vo": MapStyle(cmocean.cm.balance, True),
-    "zos": MapStyle(cmocean.cm.balance, True),
+    "thetao": MapStyle("thermal", False),
+    "so": MapStyle("haline", False),
+    "uo": MapStyle("balance", True),
+    "vo": MapStyle("balance", True),
+    "zos": MapStyle("balance", True),
 }
 
 
@@ -54,8 +52,3 @@ def label(name: str) -> str:
 def plain_units(units: str) -> str:
     """Units as a reader writes them."""
     return {"degC": "°C", "1e-3": "g/kg", "m s-1": "m/s", "W m-2": "W/m²"}.get(units, units)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches."""
-    return Figure(figsize=(width, height), layout="constrained", dpi=130)

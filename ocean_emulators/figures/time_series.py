@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs
-from ocean_emulators.figures.style import new_figure, plain_units
+from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
+from ocean_emulators.figures.style import plain_units
 
 
 @EVALUATION_FIGURES.register("nino34")
