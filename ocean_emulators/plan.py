@@ -77,7 +77,7 @@ def make_plan(experiment: Experiment, variants: bool = False, weights: Weights |
     if weights:
         weights.require_channels([channel.name for channel in data.prognostic_channels + data.forcing_channels])
         with torch.device("meta"):
-            weights.require_fit(model.build(*outlook.contexts.values()))
+            weights.require_fit(model.replace(compile=False).build(*outlook.contexts.values()))
     largest = max(trained, key=lambda name: trained[name].mask.numel())
     kinds = [*product(PRECISIONS, CHECKPOINTING)] if variants else [(model.precision, model.checkpointing)]
     contexts = list(outlook.contexts.values())
@@ -142,7 +142,7 @@ def look_ahead(experiment: Experiment) -> Outlook:
     prognostic, forcing = data.prognostic_channels, data.forcing_channels
     contexts = {name: _context(name, len(prognostic), len(forcing), prepared[name].grid) for name in experiment.used}
     with torch.device("meta"):
-        experiment.model.build(*contexts.values())
+        experiment.model.replace(compile=False).build(*contexts.values())
     time = dataset["time"].values
     return Outlook(
         time=time,

@@ -116,6 +116,14 @@ def refused(changes: list[str]) -> str:
         ("train.adam_betas=[0.9, 1]", ["train.adam_betas.1: found 1", "less than 1"]),
         ("train.seed=9223372036854775808", ["train.seed", "less than 9223372036854775808"]),
         ("model.width=1000000000", ["model.width: found 1000000000", "less than or equal to 65536"]),
+        (
+            "model={type: fomo, decoder: {type: perceiver, latents: 65536}}",
+            ["model.decoder: latents: 65536 of width 64, with 8 heads of 64, need 100,663,296 values", "give fewer"],
+        ),
+        (
+            "model={type: fomo, encoder: {type: perceiver, depth: 17}}",
+            ["model.encoder.depth", "less than or equal to 16"],
+        ),
         ("model.head_kernel=true", ["model.head_kernel: found True: expected an integer"]),
         ("evaluation.report_days=[500]", ["evaluation: report_days: found [500.0]", "end after 30 days", "up to that"]),
         ("evaluation.report_days=[]", ["evaluation.report_days", "at least 1 item"]),

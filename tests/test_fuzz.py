@@ -8,7 +8,7 @@ lie at or beyond its bounds, or that are of another kind. OCEAN_EMULATORS_FUZZ i
 import json
 import math
 import os
-import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +38,7 @@ from tests import tiny
 EXAMPLES = int(os.environ.get("OCEAN_EMULATORS_FUZZ", "500"))
 SECONDS = 20
 SCHEMA = Experiment.model_json_schema()
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 seen: Counter[str] = Counter()
 
 
@@ -60,18 +61,10 @@ def some(examples: int) -> Any:
 
 @contextmanager
 def bounded(seconds: float = SECONDS) -> Iterator[None]:
-    """A TimeoutError, in a main thread, for what takes longer."""
-
-    def stop(*_: Any) -> None:
-        raise TimeoutError(f"more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    """What takes longer, of a processor's time, fails. (Not stopped by a signal, which torch does not survive.)"""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < seconds
 
 
 SAMUDRA = {"type": "samudra", "widths": [6, 8], "dilation": [1, 2], "expansion": 1, "norm": "none"}

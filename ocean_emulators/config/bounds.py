@@ -20,7 +20,9 @@ def whole(value: Any) -> Any:
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 """how many there are"""
 Few = Annotated[int, Field(ge=1, le=100)]
-"""how many layers, states, … follow one another"""
+"""how many states follow one another, or times a width"""
+Layers = Annotated[int, Field(ge=1, le=16)]
+"""how many layers follow one another; in what is traced for its cost, each takes time"""
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """channels of a layer"""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

@@ -4,12 +4,17 @@ Perceiver: Jaegle et al. 2021, arXiv:2103.03206; Perceiver IO: Jaegle et al. 202
 gated by a GELU (Shazeer 2020, arXiv:2002.05202). Normalisation comes before each layer.
 """
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Few, Width
+
+_MOST_VALUES = 2**23  # twenty times what the published model has, and a quarter of a chunk
 
 
 class LatentsConfig(Config):
@@ -23,6 +28,15 @@ class LatentsConfig(Config):
     """heads of the attention among latents; what is read into them or out of them is read by one"""
     head_width: Width = 64
     """channels of a head"""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.widest > _MOST_VALUES:
+            raise ValueError(
+                f"latents: {self.latents} of width {self.latent_width}, with {self.heads} heads of {self.head_width}, need "
+                f"{self.widest:,} values for one patch or window, more than {_MOST_VALUES:,}; give fewer or narrower ones"
+            )
+        return self
 
     @property
     def widest(self) -> int:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ocean_emulators.config.bounds import Count, Few, Width
+from ocean_emulators.config.bounds import Count, Layers, Width
 from ocean_emulators.errors import UserError
 from ocean_emulators.models.fomo.chunks import in_chunks
 from ocean_emulators.models.fomo.embeddings import PatchEncoding
@@ -20,7 +20,7 @@ from ocean_emulators.models.layers.blocks import wrap
 class PerceiverDecoderConfig(LatentsConfig):
     type: Literal["perceiver"] = "perceiver"
     """kind of decoder"""
-    depth: Few = 2
+    depth: Layers = 2
     """how often the latents go through their block of self-attention, which is the same each time"""
     query_width: Width = 64
     """channels of a query, and of what is read out for it"""

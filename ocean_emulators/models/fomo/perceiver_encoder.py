@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ocean_emulators.config.bounds import Few, Width
+from ocean_emulators.config.bounds import Few, Layers, Width
 from ocean_emulators.models.fomo.chunks import in_chunks
 from ocean_emulators.models.fomo.embeddings import PatchEncoding, cell_features
 from ocean_emulators.models.fomo.patches import PatchedGrid, PerGrid
@@ -19,7 +19,7 @@ class PerceiverEncoderConfig(LatentsConfig):
     """kind of encoder"""
     width: Annotated[Width, Field(ge=4, multiple_of=4)] = 128
     """channels of the latent grid that the processor is given, a multiple of 4"""
-    depth: Few = 2
+    depth: Layers = 2
     """how often the cells of a patch are read"""
     frequency_bands: Few = 4
     """frequencies by which a cell knows its place in the patch"""
