@@ -40,7 +40,6 @@ NEEDS, CALLS = DataRequirements(2, 2, (-1, 0)), 4
 LENGTH = NEEDS.length(CALLS)
 GRIDS = {"1°": (180, 360), "1/2°": (360, 720), "1/4°": (720, 1440)}
 TIMES = {"1°": 72, "1/2°": 16, "1/4°": 14}
-QUICK_TIMES = 24  # at 1°
 SIXTY_YEARS = 60 * 73
 ROOT = Path(__file__).parents[1]
 
@@ -273,7 +272,7 @@ def measure(repeats: int) -> list[Result]:
     torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepared = make(folder, "1°", QUICK_TIMES if quick else TIMES["1°"])
+        prepared = make(folder, "1°", TIMES["1°"])
         results = measure_loading(prepared, repeats)
         at_1 = {where: results[k].value for k, where in enumerate(CACHES.values())}
         results += measure_bytes(folder, prepared) + measure_preparation(prepared, folder, repeats)
