@@ -9,10 +9,10 @@ from launchers.jobs import TrackedJob, UntrackedJob
 from launchers.submit import submit
 from ocean_emulators.datasets.config import DataSections
 from ocean_emulators.datasets.statistics.stored import read_statistics
-from ocean_emulators.datasets.store.packed_store import open_store, store_path
+from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.jobs.base import Job
-from ocean_emulators.plan import count_windows, look_ahead
+from ocean_emulators.plan import look_again, look_ahead
 from ocean_emulators.programs import ending_well
 from ocean_emulators.streams import outliving_readers
 from ocean_emulators.tracking import Provenance
@@ -28,7 +28,7 @@ def main(stage: str) -> None:
     if stage == "prepare":
         look_ahead(experiment)
     else:
-        count_windows(experiment, open_store(store_path(workspace.prepared, experiment.data.grids[0])).time)
+        look_again(experiment, workspace)
     run = importlib.import_module(f"ocean_emulators.stages.{stage}").main  # what the other stages need takes seconds
     match stage:
         case "prepare" | "stats":

@@ -10,6 +10,7 @@ import torch
 from ocean_emulators.cost import Cost, cost_of_call
 from ocean_emulators.datasets.preparation.coarsening import resolutions
 from ocean_emulators.datasets.source.selection import select
+from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.eval.config import FILE_BYTES
 from ocean_emulators.experiment import Experiment
@@ -18,6 +19,7 @@ from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING
 from ocean_emulators.models.released.weights import Weights
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.grid import Grid
+from ocean_emulators.workspace import Workspace
 
 _BYTES = 4
 _COPIES = 3
@@ -139,18 +141,43 @@ def look_ahead(experiment: Experiment) -> Outlook:
     data = experiment.data
     dataset = select(data)
     prepared = {r.name: r for r in resolutions(dataset, data)[1:]}
-    prognostic, forcing = data.prognostic_channels, data.forcing_channels
-    contexts = {name: _context(name, len(prognostic), len(forcing), prepared[name].grid) for name in experiment.used}
-    with torch.device("meta"):
-        experiment.model.replace(compile=False).build(*contexts.values())
+    chosen = data.prognostic_channels + data.forcing_channels
     time = dataset["time"].values
     return Outlook(
         time=time,
         shapes={name: r.grid.shape for name, r in prepared.items()},
-        wet_cells={n: int(sum(r.wet[c.mask_level].sum() for c in prognostic + forcing)) for n, r in prepared.items()},
+        wet_cells={n: int(sum(r.wet[c.mask_level].sum() for c in chosen)) for n, r in prepared.items()},
         windows=count_windows(experiment, time),
-        contexts=contexts,
+        contexts=contexts_of(experiment, {name: prepared[name].grid for name in experiment.used}),
     )
+
+
+def look_again(experiment: Experiment, workspace: Workspace) -> None:
+    """Check the same from data that are prepared, without a look at the source.
+
+    Raises
+    ------
+    UserError
+        As `look_ahead`.
+    """
+    stores = {name: open_store(store_path(workspace.prepared, name)) for name in experiment.used}
+    contexts_of(experiment, {name: store.grid for name, store in stores.items()})
+    count_windows(experiment, next(iter(stores.values())).time)
+
+
+def contexts_of(experiment: Experiment, grids: Mapping[str, Grid]) -> dict[str, OceanContext]:
+    """The grids that are used, by name, as a model knows them, without their masks.
+
+    Raises
+    ------
+    UserError
+        If the model can't run on one.
+    """
+    n_prognostic, n_forcing = len(experiment.data.prognostic_channels), len(experiment.data.forcing_channels)
+    contexts = {name: _context(name, n_prognostic, n_forcing, grid) for name, grid in grids.items()}
+    with torch.device("meta"):
+        experiment.model.build(*contexts.values())
+    return contexts
 
 
 def _context(name: str, n_prognostic: int, n_forcing: int, grid: Grid) -> OceanContext:

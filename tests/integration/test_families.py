@@ -14,7 +14,7 @@ def test_fomo_is_trained_on_two_resolutions_and_rolled_out_on_the_coarser(untouc
     tree["data"]["coarsen"] = [1, 2]
     tree["evaluation"]["coarsen"] = 2
     untouched.configure({**tree, "model": TINY})
-    assert "fomo, " in untouched.run("python", "-m", "ocean_emulators.cli.main", "check")
+    assert "fomo, " in untouched.run("python", "-m", "ocean_emulators.cli", "check")
     assert stages_run(untouched.run("dvc", "exp", "run", "-S", "model.encoder.depth=1")) == ALL
     (run,) = untouched.runs()
     assert run.data.params["model.encoder.depth"] == "1"

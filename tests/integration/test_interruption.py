@@ -18,14 +18,17 @@ def history(project: Project) -> str:
     return (project.root / "outputs/train/history.csv").read_text()
 
 
-def interrupt(project: Project, how: signal.Signals) -> None:
-    """Start `dvc repro` and stop it and its children once the first epochs are saved."""
+def interrupt(project: Project, how: signal.Signals) -> str:
+    """Start `dvc repro` and stop it and its children once the first epochs are saved; what was printed."""
+    log = project.root / ".scratch" / "interrupted.log"
+    log.parent.mkdir(exist_ok=True)
     process = subprocess.Popen(
         ["dvc", "repro"],
         cwd=project.root,
         env=ENVIRONMENT,
         start_new_session=True,
-        stdout=subprocess.DEVNULL,
+        stdout=log.open("w"),
+        stderr=subprocess.STDOUT,
         # A shell that starts the tests in the background lets them ignore interruptions, and they their children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -36,6 +39,7 @@ def interrupt(project: Project, how: signal.Signals) -> None:
         time.sleep(0.05)
     os.killpg(process.pid, how)
     process.wait(timeout=60)
+    return log.read_text()
 
 
 @pytest.fixture
@@ -51,9 +55,13 @@ def long(done: Project, tmp_path: Path) -> Project:
 def test_an_interrupted_training_ends_as_if_it_had_not_been(long: Project, how: signal.Signals, tmp_path: Path) -> None:
     whole = long.copy(tmp_path / "whole")
     whole.run("dvc", "repro")
-    interrupt(long, how)
+    said = interrupt(long, how)
+    if how == signal.SIGINT:
+        assert "interrupted: `dvc repro` goes on where it was" in said
+        assert "Traceback" not in said
+        assert len(said.split("interrupted: ")[1].splitlines()) < 5
     output = long.run("dvc", "repro")
-    assert "continuing behind epoch" in output
+    assert "resuming after epoch" in output
     assert stages_run(output) == ["train", "evaluate", "compare"]
     assert history(long) == history(whole)
     scores = [(p.root / "outputs/evaluation/scores.json").read_text() for p in (long, whole)]
@@ -68,5 +76,5 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(long: Project, how: 
 def test_another_experiment_never_begins_from_interrupted_weights(long: Project) -> None:
     interrupt(long, signal.SIGKILL)
     output = long.run("dvc", "exp", "run", "-S", "model.width=5", "-S", "train.epochs=2")
-    assert "continuing" not in output
+    assert "resuming" not in output
     assert "epoch 1/2" in output

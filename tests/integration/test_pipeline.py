@@ -115,7 +115,7 @@ def test_a_coarser_resolution_is_prepared_beside_the_first(project: Project) -> 
     assert (project.root / "outputs/evaluation/scores.csv").read_text() == before
     for folder in ("data/prepared", "data/stats"):
         assert sorted(path.name for path in (project.root / folder).iterdir()) == ["x1.zarr", "x2.zarr"]
-    plan = project.run("python", "-m", "ocean_emulators.cli.main", "check")
+    plan = project.run("python", "-m", "ocean_emulators.cli", "check")
     assert "2 levels, 16 × 32" in plan
     assert "8 × 16" in plan
 
@@ -136,7 +136,7 @@ def test_two_resolutions_are_trained_on_and_each_can_be_rolled_out(project: Proj
     assert stages_run(output) == ["evaluate", "compare"]
     predictions = xr.open_zarr(project.root / "outputs/evaluation/predictions.zarr")
     assert predictions.sizes["lat"] == 8
-    assert "Emulator" in project.run("python", "-m", "ocean_emulators.cli.main", "report")
+    assert "Emulator" in project.run("python", "-m", "ocean_emulators.cli", "report")
 
 
 def test_another_evaluation_setting_runs_evaluation_and_comparison(project: Project) -> None:

@@ -14,7 +14,7 @@ from tests import released, tiny
 from tests.integration.conftest import Project, stages_run
 
 ALL = ["prepare", "stats", "train", "evaluate", "compare"]
-CLI = ("python", "-m", "ocean_emulators.cli.main")
+CLI = ("python", "-m", "ocean_emulators.cli")
 SHORTER = ["evaluation.lead_days=20", "evaluation.start_every=6", "comparison.bootstrap_draws=20"]
 
 

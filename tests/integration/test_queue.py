@@ -45,7 +45,7 @@ def test_one_changed_number_begins_anew(project: Project, change: str) -> None:
     start_until_first_epoch(project, "dvc", "exp", "run", "-S", "train.epochs=4")
     (kept,) = project.root.glob(".scratch/*/last.pt")
     output = project.run("dvc", "exp", "run", "-S", "train.epochs=4", "-S", change)
-    assert "continuing" not in output
+    assert "resuming" not in output
     assert "epoch 1/4" in output
     assert kept.is_file()
 
@@ -57,7 +57,7 @@ def test_training_killed_in_a_copy_goes_on_in_another(project: Project) -> None:
     (before,) = project.runs()
     assert before.info.status == "RUNNING"
     output = project.run("dvc", "exp", "run", "--temp", *change)
-    assert "continuing behind epoch" in output
+    assert "resuming after epoch" in output
     assert stages_run(output) == ["train", "evaluate", "compare"]
     (run,) = project.runs()
     assert (run.info.run_id, run.info.status) == (before.info.run_id, "FINISHED")

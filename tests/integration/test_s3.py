@@ -168,7 +168,7 @@ def test_dvc_depends_on_the_pointer_file(untouched: Project, bucket: Any, endpoi
     output = untouched.run("dvc", "repro", "prepare", fails=True)
     assert "ocean-emulators data pin ocean.yaml" in output
     assert "Traceback" not in output
-    pin_it = (sys.executable, "-m", "ocean_emulators.cli.main", "data", "pin", file.name)
+    pin_it = (sys.executable, "-m", "ocean_emulators.cli", "data", "pin", file.name)
     untouched.run(*pin_it)
     assert stages_run(untouched.run("dvc", "repro", "prepare")) == ["prepare"]
     untouched.run(*pin_it)
@@ -250,7 +250,7 @@ def test_an_endpoint_that_never_answers_is_given_up(remote: str, monkeypatch: py
 
 def pinned_by_a_command(file: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """`data pin` in its own process, as a user has it."""
-    command = [sys.executable, "-m", "ocean_emulators.cli.main", "data", "pin", str(file)]
+    command = [sys.executable, "-m", "ocean_emulators.cli", "data", "pin", str(file)]
     home = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("AWS_")} | {
         "HOME": str(file.parent),
         "AWS_EC2_METADATA_DISABLED": "true",
