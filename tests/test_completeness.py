@@ -11,7 +11,7 @@ import xarray as xr
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.errors import UserError
 from ocean_emulators.testing.coded_ocean import write_om4
-from tests.test_synthetic import SHAPE, TIMES, config
+from tests.coded import SHAPE, TIMES, config
 
 PLACES = {
     ("current", 2): "so_1/4.0.0",

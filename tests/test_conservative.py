@@ -14,19 +14,12 @@ from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.fomo.conservative import ConservativeEncoder, ConservativeEncoderConfig
 from ocean_emulators.models.fomo.model import Fomo, FomoConfig
 from ocean_emulators.models.fomo.regridding import Axes, interpolation, overlaps
-from tests.test_fomo import ocean
-
-CONFIG = {
-    "patch_extent": (22.5, 22.5),
-    "encoder": {"type": "conservative", "width": 6},
-    "processor": {"widths": (8, 12), "dilation": (1, 1), "expansion": 1, "norm": "none"},
-    "decoder": {"type": "residual", "width": 6},
-}
+from tests.fomos import CONSERVATIVE, ocean
 
 
 def fomo(*oceans: OceanContext, **changes: object) -> Fomo:
     torch.manual_seed(0)
-    return FomoConfig.model_validate({**CONFIG, **changes}).build(*oceans)
+    return FomoConfig.model_validate({**CONSERVATIVE, **changes}).build(*oceans)
 
 
 def land(n_lat: int, n_lon: int, n: int = 3) -> Tensor:

@@ -1,7 +1,5 @@
 """What a model step costs, against running it; and that recomputing changes nothing but that."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from unittest import mock
 
 import pytest
@@ -15,8 +13,9 @@ from ocean_emulators.models.fomo import chunks
 from ocean_emulators.models.fomo.perceiver import Attention
 from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING, Checkpointing
 from ocean_emulators.models.samudra import SamudraConfig
-from tests import test_conservative, test_fomo
-from tests.test_samudra import ocean, small
+from tests import fomos
+from tests.autograd import saved_for_backward
+from tests.samudras import ocean, small
 
 SHAPE = (18, 36)
 
@@ -24,22 +23,6 @@ SHAPE = (18, 36)
 def inputs(config: SamudraConfig) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     return tuple(torch.randn(2, n, c, *SHAPE, generator=generator) for n, c in ((config.input_states, 3), (2, 1)))  # type: ignore[return-value]
-
-
-@contextmanager
-def saved_for_backward(model: nn.Module) -> Iterator[dict[int, int]]:
-    """Bytes of each storage but the model's own that autograd saves meanwhile, by its address."""
-    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    saved: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield saved
 
 
 @pytest.mark.parametrize("checkpointing", CHECKPOINTING)
@@ -99,18 +82,18 @@ def test_the_largest_batch_is_the_last_that_fits() -> None:
 
 def test_work_in_chunks_adds_less_for_each_window() -> None:
     sizes = {"latents": 16, "latent_width": 32, "heads": 4, "head_width": 32}
-    config = test_fomo.small(encoder={"type": "perceiver", "width": 8, "depth": 1, **sizes}, checkpointing="layers")
-    cost = cost_of_call(config, [test_fomo.ocean(64, 128)])
+    config = fomos.small(encoder={"type": "perceiver", "width": 8, "depth": 1, **sizes}, checkpointing="layers")
+    cost = cost_of_call(config, [fomos.ocean(64, 128)])
     values = 16 * 3 * 4 * 32 * 8 * 16
     with mock.patch.object(chunks, "MOST_VALUES", values // 4):
-        chunked = cost_of_call(config, [test_fomo.ocean(64, 128)])
+        chunked = cost_of_call(config, [fomos.ocean(64, 128)])
     assert chunked.peak_bytes < 0.6 * cost.peak_bytes
     assert chunked.peak_bytes_more < 0.6 * cost.peak_bytes_more
 
 
 def test_attention_is_counted() -> None:
     """Against the sum over layers of a FOMO, on one grid."""
-    config, grid = test_fomo.small(), test_fomo.ocean(16, 32)
+    config, grid = fomos.small(), fomos.ocean(16, 32)
     model, multiplications = config.build(grid), 0
 
     def count(layer: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
@@ -149,6 +132,6 @@ def test_recomputing_changes_neither_gradients_nor_what_norms_count(checkpointin
 
 
 def test_recomputing_saves_memory_in_all_of_a_fomo() -> None:
-    model = parse_model({"type": "fomo", **test_conservative.CONFIG}, "test")
-    costs = [cost_of_call(model.replace(checkpointing=c), [test_fomo.ocean(16, 32)]) for c in CHECKPOINTING]
+    model = parse_model({"type": "fomo", **fomos.CONSERVATIVE}, "test")
+    costs = [cost_of_call(model.replace(checkpointing=c), [fomos.ocean(16, 32)]) for c in CHECKPOINTING]
     assert costs[0].kept_bytes > 1.5 * costs[1].kept_bytes > 2 * costs[2].kept_bytes

@@ -17,7 +17,7 @@ from ocean_emulators.datasets.source.location import Location
 from ocean_emulators.datasets.source.pinning import pin
 from ocean_emulators.testing.coded_ocean import write_om4
 from tests import tiny
-from tests.test_synthetic import SHAPE, config
+from tests.coded import SHAPE, config
 
 ROOT = Path(__file__).parents[1]
 

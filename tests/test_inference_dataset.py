@@ -14,9 +14,7 @@ from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
-from tests.test_requirements import NEEDS
-
-TEST = Period(start="2002-07-01", end="2002-12-31")
+from tests.windows import NEEDS, TEST
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.families import parse_model
-from tests import test_conservative, test_fomo, tiny
+from tests import fomos, tiny
 
 MODELS = (
     {**tiny.experiment()["model"], "norm": "batch", "bathymetry": True},
-    {"type": "fomo", **test_conservative.CONFIG},
-    test_fomo.small().dump(),
+    {"type": "fomo", **fomos.CONSERVATIVE},
+    fomos.small().dump(),
 )
 
 

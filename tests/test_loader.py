@@ -11,8 +11,7 @@ from ocean_emulators.datasets.loading.train_data import Draw, TrainData, Windows
 from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
-from tests.test_requirements import NEEDS
-from tests.test_train_data import TEST
+from tests.windows import NEEDS, TEST
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from ocean_emulators.datasets.source.pinning import locate, pin, read_pointer, r
 from ocean_emulators.errors import UserError
 from ocean_emulators.testing.coded_ocean import write_om4
 from tests import stores
-from tests.test_synthetic import SHAPE, TIMES, config
+from tests.coded import SHAPE, TIMES, config
 
 
 @pytest.fixture

@@ -6,13 +6,7 @@ from hypothesis import strategies as st
 
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.errors import UserError
-
-NEEDS = [
-    DataRequirements(1, 1, (0, 1)),
-    DataRequirements(2, 2, (-1, 0)),
-    DataRequirements(1, 1, ()),
-    DataRequirements(2, 1, (-1, 0, 1)),
-]
+from tests.windows import NEEDS
 
 
 @pytest.mark.parametrize(

@@ -9,29 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.errors import UserError
-from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.layers.blocks import CappedGELU, ConvNeXtBlock, Upsample
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
+from tests.samudras import ocean, small
 
 PRESETS = Path(__file__).parents[1] / "configs" / "model"
 V1, V2, HIGHRES = (
     parse(SamudraConfig, load_yaml(PRESETS / f"samudra_om4_{name}.yaml"), name) for name in ("v1", "v2", "v2_highres")
 )
-
-
-def ocean(n_prognostic: int, n_forcing: int, n_lat: int, n_lon: int, wet: Tensor | None = None) -> OceanContext:
-    mask = torch.ones(n_prognostic, n_lat, n_lon, dtype=torch.bool) if wet is None else wet
-    lat, lon = torch.linspace(-80, 80, n_lat), torch.arange(n_lon) * 360.0 / n_lon
-    return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.full((n_prognostic,), 0.1))
-
-
-def small(**changes: object) -> SamudraConfig:
-    return SamudraConfig(**{"widths": (4, 6), "dilation": (1, 2), "expansion": 1, "norm": "none", **changes})
 
 
 def fill(model: Samudra) -> None:

@@ -10,8 +10,6 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocean_emulators.config.base import parse
-from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source.layouts import open_source
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
@@ -28,26 +26,7 @@ from ocean_emulators.testing.coded_ocean import (
     wet_masks,
     write_om4,
 )
-
-SHAPE = 6, 12
-TIMES = 6
-LAYOUTS: tuple[Layout, ...] = ("current", "older", "legacy", "compact")
-PERIODS = {
-    "train": {"start": "1958-01-03", "end": "1958-01-11"},
-    "validation": {"start": "1958-01-12", "end": "1958-01-21"},
-    "test": {"start": "1958-01-22", "end": "1958-12-31"},
-}
-
-
-def config(source: Path, levels: list[int], forcing: list[str]) -> DataConfig:
-    tree = {
-        "source": str(source),
-        "prognostic": ["uo", "vo", "thetao", "so", "zos"],
-        "forcing": forcing,
-        "levels": levels,
-        "periods": PERIODS,
-    }
-    return parse(DataConfig, tree, "synthetic")
+from tests.coded import LAYOUTS, SHAPE, TIMES, config
 
 
 @pytest.mark.parametrize(

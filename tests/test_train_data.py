@@ -19,9 +19,7 @@ from ocean_emulators.datasets.store.encoding import Storage
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
-from tests.test_requirements import NEEDS
-
-TEST = Period(start="2002-07-01", end="2002-12-31")
+from tests.windows import NEEDS, TEST
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +99,7 @@ def test_rows_held_as_stored_give_fields_and_physical_values(
     experiment: Experiment, statistics: Statistics, cache: Cache, storage: Storage, tmp_path: Path
 ) -> None:
     prepare(experiment.data.replace(storage=storage), tmp_path / "prepared")
-    store = open_store(store_path(tmp_path / "prepared", 1))
+    store = open_store(store_path(tmp_path / "prepared", "x1"))
     packing, times = Packing.of(store, statistics), store.indices(TEST, "test")
     rows = Rows(store, packing, times, cache, normalised=False)
     picked = [times.start + 3, times.start]

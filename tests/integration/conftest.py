@@ -30,6 +30,7 @@ PARTS = [
     ".dvcignore",
     ".gitignore",
 ]
+ALL = ["prepare", "stats", "train", "evaluate", "compare"]
 DROPPED = ("OCEAN_EMULATORS_TRACKER", "MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "PYTHONPATH")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in DROPPED} | {
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -102,10 +103,14 @@ class Project:
         return Project(Path(shutil.copytree(self.root, root, symlinks=True, ignore=ignored)))
 
 
+def leaves(tree: Any) -> list[float]:
+    """The numbers in nested dictionaries."""
+    return [x for value in tree.values() for x in leaves(value)] if isinstance(tree, dict) else [tree]
+
+
 def stages_run(output: str) -> list[str]:
     """The stages that DVC says it ran."""
-    names = ["prepare", "stats", "train", "evaluate", "compare"]
-    return [name for name in names if f"Running stage '{name}'" in output]
+    return [name for name in ALL if f"Running stage '{name}'" in output]
 
 
 def new_project(root: Path) -> Project:

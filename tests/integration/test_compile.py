@@ -10,8 +10,8 @@ from torch._dynamo.utils import counters
 from ocean_emulators.cost import cost_of_call
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.layers.activation_checkpointing import Checkpointing
-from tests import test_fomo, test_samudra
-from tests.test_cost import saved_for_backward
+from tests import fomos, samudras
+from tests.autograd import saved_for_backward
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler"),
@@ -44,8 +44,8 @@ def trained(model: BaseModel, shape: tuple[int, int]) -> tuple[Tensor, list[Tens
 
 @pytest.mark.parametrize("checkpointing", ["none", "convolutions", "layers"])
 def test_a_compiled_samudra_trains_and_infers_as_it_did(checkpointing: Checkpointing) -> None:
-    ocean = test_samudra.ocean(3, 1, 16, 32)
-    config = test_samudra.small(widths=(4,), dilation=(1,), norm="batch", checkpointing=checkpointing)
+    ocean = samudras.ocean(3, 1, 16, 32)
+    config = samudras.small(widths=(4,), dilation=(1,), norm="batch", checkpointing=checkpointing)
     eager, compiled = pair(config, ocean)
     (y, gradients, _), (again, gradients_again, kept) = (trained(m.train(), (16, 32)) for m in (eager, compiled))
     assert torch.allclose(y, again, atol=1e-5)
@@ -63,8 +63,8 @@ def test_a_compiled_samudra_trains_and_infers_as_it_did(checkpointing: Checkpoin
 
 
 def test_a_compiled_fomo_trains_as_it_did() -> None:
-    ocean = test_fomo.ocean(16, 32)
-    eager, compiled = pair(test_fomo.small(), ocean)
+    ocean = fomos.ocean(16, 32)
+    eager, compiled = pair(fomos.small(), ocean)
     (y, gradients, _), (again, gradients_again, _) = (trained(m.train(), (16, 32)) for m in (eager, compiled))
     assert torch.allclose(y, again, atol=1e-5)
     for g, h in zip(gradients, gradients_again, strict=True):

@@ -4,9 +4,8 @@ import json
 import math
 
 from tests import tiny
-from tests.integration.conftest import Project, stages_run
-from tests.integration.test_pipeline import ALL, leaves
-from tests.test_fomo import TINY
+from tests.fomos import TINY
+from tests.integration.conftest import ALL, Project, leaves, stages_run
 
 
 def test_fomo_is_trained_on_two_resolutions_and_rolled_out_on_the_coarser(untouched: Project) -> None:

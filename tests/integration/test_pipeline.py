@@ -7,13 +7,7 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from tests.integration.conftest import Project, stages_run
-
-ALL = ["prepare", "stats", "train", "evaluate", "compare"]
-
-
-def leaves(tree: Any) -> list[float]:
-    return [x for value in tree.values() for x in leaves(value)] if isinstance(tree, dict) else [tree]
+from tests.integration.conftest import ALL, Project, leaves, stages_run
 
 
 def test_everything_runs_once(done: Project) -> None:

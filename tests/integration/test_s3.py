@@ -27,8 +27,8 @@ from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.testing.coded_ocean import channel_number, decode, write_om4
 from tests import stores
+from tests.coded import SHAPE, TIMES, config
 from tests.integration.conftest import ENVIRONMENT, ROOT, Project, stages_run
-from tests.test_synthetic import SHAPE, TIMES, config
 
 KEY, SECRET = "tester", "not-a-secret"
 LEVELS = 2
