@@ -46,7 +46,7 @@ class Project:
 
     root: Path
 
-    def run(self, *command: str, fails: bool = False, timeout: float = 300, **env: str) -> str:
+    def run(self, *command: str, fails: bool = False, timeout: float = 600, **env: str) -> str:
         """Run a command, check whether it succeeds, and return what it printed."""
         done = subprocess.run(
             command,
