@@ -19,10 +19,10 @@ from ocean_emulators.eval.comparison import compare
 from ocean_emulators.eval.config import CompareSections
 from ocean_emulators.eval.rollout import run_rollout
 from ocean_emulators.figures.base import COMPARISON_FIGURES, ComparisonInputs, save_figures
-from ocean_emulators.files import sha256, write_text
+from ocean_emulators.files import write_text
 from ocean_emulators.forecasting.base import BASELINES, EMULATOR, Climatology, Past
 from ocean_emulators.jobs.base import Report, leaving_results
-from ocean_emulators.jobs.contents import contents
+from ocean_emulators.jobs.contents import content_of, contents
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.ocean.regions import REGIONS
 from ocean_emulators.runtime import Runtime
@@ -46,7 +46,7 @@ class CompareJob:
         """The job of an experiment on the data that are prepared, and with the evaluation that is there, now."""
         content = [
             *contents(workspace, sections.data, "train", "test"),
-            sha256(workspace.evaluation.forecast_sums / MANIFEST),
+            content_of(workspace.evaluation.forecast_sums / MANIFEST, "evaluate"),
         ]
         return cls(sections, workspace, runtime, workspace.scratch_of("compare", sections.dump(), *content))
 

@@ -20,11 +20,10 @@ from ocean_emulators.eval.snapshots import Snapshots
 from ocean_emulators.eval.tables import write_score_tables
 from ocean_emulators.eval.writer import PredictionsWriter
 from ocean_emulators.figures.base import EVALUATION_FIGURES, EvaluationInputs, save_figures
-from ocean_emulators.files import sha256
 from ocean_emulators.forecasting.base import Climatology
 from ocean_emulators.forecasting.emulator import Emulator
 from ocean_emulators.jobs.base import Report, leaving_results
-from ocean_emulators.jobs.contents import contents
+from ocean_emulators.jobs.contents import content_of, contents
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.ocean.regions import NINO34, REGIONS
 from ocean_emulators.runtime import Runtime
@@ -45,7 +44,7 @@ class EvaluateJob:
     @classmethod
     def of(cls, sections: EvaluateSections, workspace: Workspace, runtime: Runtime) -> "EvaluateJob":
         """The job of an experiment on the data that are prepared, and with the checkpoint that is there, now."""
-        content = [*contents(workspace, sections.data, "test"), sha256(workspace.training.checkpoint)]
+        content = [*contents(workspace, sections.data, "test"), content_of(workspace.training.checkpoint, "train")]
         return cls(sections, workspace, runtime, workspace.scratch_of("evaluate", sections.dump(), *content))
 
     def run(self, report: Report) -> None:

@@ -1,5 +1,7 @@
 """Training, from prepared data to a checkpoint and its history."""
 
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from ocean_emulators.jobs.contents import contents
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import TrainSections
-from ocean_emulators.train.trainer import Trainer, averaged_state_dict
+from ocean_emulators.train.trainer import BrokenState, Trainer, averaged_state_dict
 from ocean_emulators.workspace import TrainingFiles, Workspace
 
 
@@ -47,13 +49,25 @@ class TrainJob:
         trainer = build_trainer(
             self.sections, grids, self.runtime, self.workspace, self.folder / "last.pt", after_epoch
         )
-        if trainer.resume():
+        if resume(trainer):
             print(f"resuming after epoch {trainer.epoch} of {epochs}", flush=True)
             # The interruption may have come after the epoch was saved and before it was recorded.
             report(trainer.history[-1], trainer.epoch)
         trainer.run()
         with leaving_results(self) as folder:
             write_results(trainer, self.sections, next(iter(grids.values())), TrainingFiles(folder))
+
+
+def resume(trainer: Trainer) -> bool:
+    """Go back to the saved state, if there is one; one that is damaged is put aside, and training begins anew."""
+    try:
+        return trainer.resume()
+    except BrokenState as error:
+        kept = trainer.checkpoint.with_suffix(f".damaged-{time.strftime('%Y%m%dT%H%M%S')}.pt")
+        trainer.checkpoint.rename(kept)
+        warning = f"warning: {error}; it is kept as {kept.name} until the training is done, which begins anew"
+        print(warning, file=sys.stderr, flush=True)
+        return False
 
 
 def write_results(trainer: Trainer, sections: TrainSections, grid: PreparedGrid, files: TrainingFiles) -> None:

@@ -19,6 +19,15 @@ from ocean_emulators.tensors import load_tensors, save_tensors
 _FORMAT = 2
 _CLOSE = 1e-5
 _MOMENTS = ("mean", "std", "change_std")
+_KINDS: dict[str, type] = {
+    "config": dict,
+    "channels": tuple,
+    "n_prognostic": int,
+    "data_fingerprint": str,
+    "model": dict,
+    "averaged_model": dict,
+    "versions": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -91,41 +100,52 @@ class Checkpoint:
             weights that are not finite.
         """
         content = load_tensors(path, origin=origin)
-        if content.pop("format", None) != _FORMAT:
+        version = content.pop("format", None)
+        if type(version) is not int or version != _FORMAT:
             raise UserError(
                 f"{path}: not a checkpoint of this version of the project (format {_FORMAT}); train it again, or name it as "
                 "train.initial_weights if it is of released weights"
             )
-        missing, left_over = (sorted(a - b) for a, b in _both_ways(set(cls.__dataclass_fields__), set(content)))
+        missing, left_over = (
+            sorted(map(str, a - b)) for a, b in _both_ways(set(cls.__dataclass_fields__), set(content))
+        )
         if missing or left_over:
             parts = [f"it lacks {', '.join(missing)}"] if missing else []
-            parts += [f"it holds {', '.join(map(str, left_over))}, which is not known"] if left_over else []
+            parts += [f"it holds {', '.join(left_over)}, which is not known"] if left_over else []
             raise UserError(
                 f"{path}: not a whole checkpoint: {'; '.join(parts)}; bring the file back, or train it again"
             )
         try:
             checkpoint = cls(**content | {"channels": tuple(content["channels"])})
             checkpoint._require_sense()
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
+        except (TypeError, ValueError, AttributeError, LookupError, RuntimeError, UserError) as error:
             raise UserError(
                 f"{path}: not a whole checkpoint: {error}; bring the file back, or train it again"
             ) from error
         return checkpoint
 
     def _require_sense(self) -> None:
-        """Raise a ValueError that says which part is not what it should be."""
-        if not (0 < self.n_prognostic <= len(self.channels) and all(isinstance(c, str) for c in self.channels)):
+        """Raise an error that says which part is not what it should be."""
+        for name, kind in _KINDS.items():
+            if type(getattr(self, name)) is not kind:
+                raise ValueError(f"{name} is {_a(getattr(self, name))}, not {kind.__name__}")
+        if not all(isinstance(c, str) for c in self.channels) or len(set(self.channels)) < len(self.channels):
+            raise ValueError("channels are not names, each once")
+        if not 0 < self.n_prognostic <= len(self.channels):
             raise ValueError(f"n_prognostic is {self.n_prognostic} of {len(self.channels)} channels")
         for name in _MOMENTS:
-            values = getattr(self, name)
-            if tuple(values.shape) != (len(self.channels),) or not bool(torch.isfinite(values).all()):
+            _require_numbers(name, getattr(self, name))
+            if tuple(getattr(self, name).shape) != (len(self.channels),):
                 raise ValueError(f"{name} is not a number for each of {len(self.channels)} channels")
         for part in ("model", "averaged_model"):
             for name, tensor in getattr(self, part).items():
-                if not isinstance(tensor, Tensor):
-                    raise ValueError(f"{part}.{name} is no tensor")
-                if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                    raise ValueError(f"{part}.{name} holds values that are not finite")
+                _require_numbers(f"{part}.{name}", tensor)
+        shapes = [{name: t.shape for name, t in part.items()} for part in (self.model, self.averaged_model)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("model and averaged_model are not of the same tensors")
+        if "model" not in self.config:
+            raise ValueError("config has no model")
+        _ = self.model_config  # is parsed
 
     def weights(self, path: Path, averaged: bool = True) -> Weights:
         """Its weights; `path` is what messages name."""
@@ -159,3 +179,14 @@ class Checkpoint:
 
 def _both_ways(a: set[str], b: set[str]) -> tuple[tuple[set[str], set[str]], tuple[set[str], set[str]]]:
     return (a, b), (b, a)
+
+
+def _require_numbers(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        raise ValueError(f"{name} is {_a(value)}, not a dense tensor")
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{name} holds values that are not finite")
+
+
+def _a(value: Any) -> str:
+    return f"of type {type(value).__name__}"

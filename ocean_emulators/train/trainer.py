@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,12 +15,17 @@ from ocean_emulators.aggregator.validate import ValidateAggregator
 from ocean_emulators.datasets.loading.loader import Loader
 from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBatches, seed_of_epoch
 from ocean_emulators.datasets.loading.train_data import TrainData
+from ocean_emulators.errors import UserError, brief
 from ocean_emulators.stepper import Stepper
 from ocean_emulators.tensors import load_tensors, save_tensors
 from ocean_emulators.train.config import TrainConfig
 from ocean_emulators.train.schedules import schedule
 
 Report = Callable[[int, dict[str, float]], None]
+
+
+class BrokenState(UserError):
+    """A saved state that a training can't resume from."""
 
 
 class Trainer:
@@ -69,11 +75,40 @@ class Trainer:
         return ["train/learning_rate", *self.train_aggregator.get_logs(), *self.validate_aggregator.get_logs()]
 
     def resume(self) -> bool:
-        """Go back to the saved state, if there is one."""
+        """Go back to the saved state, if there is one.
+
+        Raises
+        ------
+        BrokenState
+            If it is damaged, or of another training; the Trainer is as it was.
+        """
         if not self.checkpoint.is_file():
             return False
-        self.load_state_dict(load_tensors(self.checkpoint))
+        before = deepcopy(self.state_dict())
+        try:
+            self.load_state_dict(load_tensors(self.checkpoint))
+            self._require_fit()
+        except Exception as error:  # what a foreign file holds can fail in any way
+            self.load_state_dict(before)
+            if isinstance(error.__cause__ or error, OSError | MemoryError | torch.OutOfMemoryError):
+                raise  # nothing is wrong with the state
+            what = brief(error).removeprefix(f"{self.checkpoint}: ")
+            raise BrokenState(f"{self.checkpoint}: can't resume from it: {what}") from error
         return True
+
+    def _require_fit(self) -> None:
+        """Raise a ValueError if the state is not one of this training after one of its epochs."""
+        moments = [(p, m[k]) for p, m in self.optimizer.state.items() for k in ("exp_avg", "exp_avg_sq")]
+        averages = zip(averaged_tensors(self.stepper.model), self.ema.shadow_params, strict=True)
+        for own, loaded in (*moments, *averages):
+            if own.shape != loaded.shape or not bool(torch.isfinite(loaded).all() and torch.isfinite(own).all()):
+                raise ValueError("it holds tensors that are not of this model, or not finite")
+        if type(self.epoch) is not int or not 0 < self.epoch == len(self.history) <= self.config.epochs:
+            raise ValueError(
+                f"it is after epoch {self.epoch} of {self.config.epochs}, with {len(self.history)} recorded"
+            )
+        if any(set(logs) != {*self.logged, "train/seconds"} for logs in self.history):
+            raise ValueError("its history is of other losses")
 
     def run(self) -> None:
         """Train to the last epoch, saving and reporting after each."""
