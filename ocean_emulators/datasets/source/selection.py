@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from ocean_emulators.datasets.config import DataConfig, Period
+from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.source.anomalies import derived, reference_bins
 from ocean_emulators.datasets.source.layouts import open_source
 from ocean_emulators.datasets.source.validation import validate_metadata, validate_state, validate_steps
@@ -35,8 +35,8 @@ def select_from(dataset: xr.Dataset, config: DataConfig) -> xr.Dataset:
 
 def span_of_periods(time: np.ndarray, config: DataConfig) -> slice:
     """The times from the first of any period to the last of any."""
-    for name in type(config.periods).model_fields:
-        period: Period = getattr(config.periods, name)
+    calendar.require_days(time, config.periods.days)
+    for name, period in config.periods.named.items():
         if not calendar.within(time, period.start, period.end).any():
             raise UserError(
                 f"data.periods.{name}: {period.start} to {period.end} holds none of the times of {config.source}, "
