@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ocean_emulators.datasets.statistics.stored import Statistics
 
 from ocean_emulators.build import build_trainer
 from ocean_emulators.config.base import parse
@@ -27,6 +26,7 @@ from ocean_emulators.config.render import render
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.loading.train_data import Draw
 from ocean_emulators.datasets.prepared import PreparedGrid
+from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
