@@ -111,7 +111,7 @@ def refused(changes: list[str]) -> str:
             "train.rollout_steps=[1, 1, 2, 3]",
             ["train: rollout_steps: found [1, 1, 2, 3], of which 2 epoch(s) leave out 2"],
         ),
-        ("train.detach_every=2", ["train: detach_every: found 2, but rollouts of 2 call(s)", "nothing is cut"]),
+        ("train.detach_every=2", ["train: detach_every: found 2, but rollouts of 2 model step(s)", "nothing is cut"]),
         ("train.strides=[1, 1]", ["train.strides: found [1, 1]: expected each distance once"]),
         ("train.adam_betas=[0.9, 1]", ["train.adam_betas.1: found 1", "less than 1"]),
         ("train.seed=9223372036854775808", ["train.seed", "less than 9223372036854775808"]),

@@ -92,7 +92,7 @@ def test_the_plan_knows_the_model(source: Path, experiment: Experiment) -> None:
         ("evaluation.lead_days=200", r"evaluation.lead_days: 200 days need 41 times, but data.periods.test holds"),
         (
             "train.rollout_steps=[1, 50]",
-            r"data.periods.validation: holds 36 times, but a rollout of 50 .* needs 51",
+            r"data.periods.validation: holds 36 times, but a rollout of 50 model step.* needs 51",
         ),
         (
             "evaluation.lead_days=32",
