@@ -26,6 +26,8 @@ class TrackedJob:
             for earlier, files in workspace.results_before(self.stage).items():
                 if earlier not in tracker.stages_done():
                     record(earlier, files)
+                    tracker.end(earlier, succeeded=True)  # so that no later stage records it again
+                    tracker.begin(self.stage)
             if not results_of(self.job).is_dir():
                 self.job.run(tracker.log_metrics)
             if self.stage != "train":  # which was recorded while it ran
