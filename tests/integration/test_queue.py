@@ -12,19 +12,9 @@ from tests.integration.conftest import ENVIRONMENT, Project, stages_run
 
 
 def test_two_experiments_of_the_queue_at_once_share_one_store(project: Project) -> None:
+    short = ("-S", "train.epochs=1", "-S", "train.rollout_steps=[1]")
     for seed in ("5", "6"):
-        project.run(
-            "dvc",
-            "exp",
-            "run",
-            "--queue",
-            "-S",
-            f"train.seed={seed}",
-            "-S",
-            "train.epochs=1",
-            "-S",
-            "train.rollout_steps=[1]",
-        )
+        project.run("dvc", "exp", "run", "--queue", "-S", f"train.seed={seed}", *short)
     assert project.work_off_queue().count("Success") == 2
     runs = project.runs()
     assert sorted(run.data.params["train.seed"] for run in runs) == ["5", "6"]
