@@ -17,7 +17,9 @@ OPEN = """
 import sys
 from ocean_emulators.tracking import open_tracker
 from ocean_emulators.tracking.provenance import Provenance
-with open_tracker("many", Provenance({"number": int(sys.argv[1])}, "data"), "train") as tracker:
+from ocean_emulators.workspace import Workspace
+home = Workspace.here().home
+with open_tracker("many", Provenance({"number": int(sys.argv[1])}, "data"), "train", home) as tracker:
     tracker.log_metrics({"loss (°C)": 1.0}, step=3)
 """
 
