@@ -11,7 +11,7 @@ from tests.integration.conftest import ALL, Project, leaves, stages_run
 def test_fomo_is_trained_on_two_resolutions_and_rolled_out_on_the_coarser(untouched: Project) -> None:
     tree = tiny.experiment(epochs=1, rollout_steps=[1], passes=[1, 1])
     tree["data"]["coarsen"] = [1, 2]
-    tree["evaluation"]["coarsen"] = 2
+    tree["evaluation"]["grid"] = "x2"
     untouched.configure({**tree, "model": TINY})
     assert "fomo, " in untouched.run("python", "-m", "ocean_emulators.cli", "check")
     assert stages_run(untouched.run("dvc", "exp", "run", "-S", "model.encoder.depth=1")) == ALL

@@ -22,16 +22,17 @@ def interrupt(project: Project, how: signal.Signals) -> str:
     """Start `dvc repro` and stop it and its children once the first epochs are saved; what was printed."""
     log = project.root / ".scratch" / "interrupted.log"
     log.parent.mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        ["dvc", "repro"],
-        cwd=project.root,
-        env=ENVIRONMENT,
-        start_new_session=True,
-        stdout=log.open("w"),
-        stderr=subprocess.STDOUT,
-        # A shell that starts the tests in the background lets them ignore interruptions, and they their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    with log.open("w") as printed:
+        process = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=project.root,
+            env=ENVIRONMENT,
+            start_new_session=True,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            # A shell that starts tests in the background lets them ignore interruptions, and they their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     deadline = time.monotonic() + 200
     while not list(project.root.glob(".scratch/*/last.pt")):
         assert process.poll() is None, "ended before it could be interrupted"
