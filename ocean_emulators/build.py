@@ -29,7 +29,7 @@ from ocean_emulators.train.config import InitialWeights, TrainSections
 from ocean_emulators.train.optimisation import Optimisation
 from ocean_emulators.train.rollout_steps import Phase, Phases
 from ocean_emulators.train.rollout_validation import RolloutScores
-from ocean_emulators.train.trainer import Reports, Saving, Trainer, TrainingLoaders
+from ocean_emulators.train.trainer import QUIET, Reports, Saving, Trainer, TrainingLoaders
 from ocean_emulators.workspace import Workspace
 
 
@@ -50,7 +50,7 @@ def build_trainer(
     runtime: Runtime,
     workspace: Workspace,
     folder: Path,
-    reports: Reports,
+    reports: Reports = QUIET,
     ranks: Ranks = ALONE,
 ) -> Trainer:
     """A training on some grids together, or a rank of it; it saves its states to `folder`, and reports while it runs.

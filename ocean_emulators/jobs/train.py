@@ -13,7 +13,7 @@ from ocean_emulators.jobs.contents import contents
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import TrainSections
-from ocean_emulators.train.trainer import Trainer
+from ocean_emulators.train.trainer import QUIET, Reports, Trainer
 from ocean_emulators.workspace import TrainingFiles, Workspace
 
 
@@ -38,50 +38,36 @@ class TrainJob:
         device = self.runtime.start(ranks.local_rank)
         with ranks.joined(device, self.runtime.patience_s):
             grids = open_grids(self.workspace, self.sections, device)
-            reports = _Reports(self.sections.train.epochs, report, ranks.first)
+            reports = self._reports(report) if ranks.first else QUIET
             trainer = build_trainer(
                 self.sections, grids, self.runtime, self.workspace, self.folder / "states", reports, ranks
             )
-            if trainer.resume():
-                reports.resumed(trainer)
+            if trainer.resume() and ranks.first:
+                self._tell_resumed(trainer, report)
             trainer.run()
             if ranks.first:
                 with leaving_results(self) as folder:
                     write_results(trainer, self.sections, next(iter(grids.values())), TrainingFiles(folder))
                 print(*trainer.ledger.lines(), sep="\n", flush=True)
 
+    def _reports(self, report: Report) -> Reports:
+        epochs = self.sections.train.epochs
 
-@dataclass(frozen=True)
-class _Reports:
-    """Prints, and passes on to the record; only the first rank does."""
+        def epoch(number: int, logs: dict[str, float]) -> None:
+            validation = f", validation {logs['val/mean/loss']:.4f}" if "val/mean/loss" in logs else ""
+            loss, seconds = logs["train/mean/loss"], logs["train/seconds"]
+            print(f"epoch {number}/{epochs}: loss {loss:.4f}{validation}, {seconds:.1f} s", flush=True)
+            report(logs, number)
 
-    epochs: int
-    report: Report
-    shown: bool
+        return Reports(epoch, lambda step, numbers: report(numbers, step))
 
-    def epoch(self, epoch: int, logs: dict[str, float]) -> None:
-        if not self.shown:
-            return
-        validation = f", validation {logs['val/mean/loss']:.4f}" if "val/mean/loss" in logs else ""
-        print(
-            f"epoch {epoch}/{self.epochs}: loss {logs['train/mean/loss']:.4f}{validation}, {logs['train/seconds']:.1f} s",
-            flush=True,
-        )
-        self.report(logs, epoch)
-
-    def progress(self, step: int, numbers: dict[str, float]) -> None:
-        if self.shown:
-            self.report(numbers, step)
-
-    def resumed(self, trainer: Trainer) -> None:
-        if not self.shown:
-            return
+    def _tell_resumed(self, trainer: Trainer, report: Report) -> None:
         place = trainer.place
         within = f" and {place.position} batches of the next" if place.position else ""
-        print(f"resuming after epoch {place.epoch} of {self.epochs}{within}", flush=True)
+        print(f"resuming after epoch {place.epoch} of {self.sections.train.epochs}{within}", flush=True)
         if place.history:
             # The interruption may have come after the epoch was saved and before it was recorded.
-            self.report(place.history[-1], place.epoch)
+            report(place.history[-1], place.epoch)
 
 
 def write_results(trainer: Trainer, sections: TrainSections, grid: PreparedGrid, files: TrainingFiles) -> None:

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,16 +34,21 @@ from ocean_emulators.train.stopping import StopRequest
 _FORMAT = 3
 
 
-class Reports(Protocol):
-    """Told of by a training while it runs."""
+def _nobody(number: int, logs: dict[str, float]) -> None:
+    """Tells nobody."""
 
-    def epoch(self, epoch: int, logs: dict[str, float]) -> None:
-        """After each epoch, the first is 1."""
-        ...
 
-    def progress(self, step: int, numbers: dict[str, float]) -> None:
-        """Now and then, after an optimiser step."""
-        ...
+@dataclass(frozen=True)
+class Reports:
+    """Whom a training tells how it goes."""
+
+    epoch: Callable[[int, dict[str, float]], None] = _nobody
+    """after each epoch, the first is 1"""
+    progress: Callable[[int, dict[str, float]], None] = _nobody
+    """now and then, after an optimiser step of that number"""
+
+
+QUIET = Reports()
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class Trainer:
         averages: Averages,
         aggregators: tuple[TrainAggregator, ValidateAggregator],
         store: CheckpointStore,
-        reports: Reports,
+        reports: Reports = QUIET,
         ranks: Ranks = ALONE,
         saving: Saving = SAVING,
         rollout_scores: Callable[[], dict[str, float]] | None = None,
