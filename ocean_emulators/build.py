@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from ocean_emulators.aggregator.validate import ValidateAggregator
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.loading.train_data import TrainData, Windows
 from ocean_emulators.datasets.prepared import PreparedGrid
-from ocean_emulators.losses.masked import MaskedLoss
+from ocean_emulators.losses.grid import LossGrid
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.released.weights import read_weights
 from ocean_emulators.runtime import Runtime
@@ -58,7 +57,7 @@ def build_trainer(
     stepper = Stepper(
         model,
         sections.model,
-        {name: _loss(sections, grid) for name, grid in grids.items()},
+        sections.train.loss.build({n: _loss_grid(g) for n, g in grids.items()}).to(first.packing.device),
         config.detach_every,
         {name: _input_noise(config.input_noise, grid) for name, grid in grids.items()} if config.input_noise else {},
     )
@@ -112,11 +111,8 @@ def _begin_from(initial: InitialWeights, workspace: Workspace, model: nn.Module,
     weights.put_into(model)
 
 
-def _loss(sections: TrainSections, grid: PreparedGrid) -> MaskedLoss:
-    channels = grid.store.prognostic
-    area = torch.as_tensor(np.stack([grid.store.grid.wet_area(c.mask_level) for c in channels]))
-    loss = sections.train.loss.build(context_of(grid), [c.field.name for c in channels], area)
-    return loss.to(grid.packing.device)
+def _loss_grid(grid: PreparedGrid) -> LossGrid:
+    return LossGrid.of(context_of(grid), grid.store.grid, grid.store.prognostic)
 
 
 def _input_noise(share: float, grid: PreparedGrid) -> Tensor:

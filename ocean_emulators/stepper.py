@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.losses.masked import MaskedLoss
+from ocean_emulators.losses.rollout import RolloutLoss
 from ocean_emulators.models.base import BaseModelConfig
 
 
@@ -32,7 +32,7 @@ class Stepper:
     ----------
     model: maps (states, forcing) to the next states, see `BaseModel.forward`
     config: the model's configuration, which says what times a model step reads and writes
-    losses: by the name of the grid; needed for training and validation only
+    loss: needed for training and validation only
     detach_every: training cuts the gradient before every n-th model step; 0 never does
     input_noise: by the name of the grid, standard deviation of noise on the states that training begins from,
         [channel, lat, lon], normalised; empty for none
@@ -42,11 +42,11 @@ class Stepper:
         self,
         model: nn.Module,
         config: BaseModelConfig,
-        losses: Mapping[str, MaskedLoss] = {},
+        loss: RolloutLoss | None = None,
         detach_every: int = 0,
         input_noise: Mapping[str, Tensor] = {},
     ) -> None:
-        self.model, self.config, self.losses = model, config, losses
+        self.model, self.config, self.loss = model, config, loss
         self.detach_every, self.input_noise = detach_every, input_noise
 
     @property
@@ -101,13 +101,14 @@ class Stepper:
         def forcing_of(model_step: int) -> Tensor:
             return batch.forcing[:, [now + offset for offset in needs.forcing_offsets(model_step)]]
 
+        assert self.loss is not None
         losses = []
         for model_step, predicted in enumerate(self.rollout(initial, forcing_of, model_steps, batch.grid)):
             first = now + 1 + model_step * needs.output_states
             truth = batch.prognostic[:, first : first + needs.output_states]
-            losses.append(self.losses[batch.grid](predicted, truth))
-        channel_loss = torch.stack(losses)
-        return BatchOutput(batch.grid, channel_loss.mean(), channel_loss.detach())
+            losses.append(self.loss.errors(predicted, truth, batch.grid))
+        raw = torch.stack(losses, dim=1)
+        return BatchOutput(batch.grid, self.loss.total(raw), raw.detach().mean((0, 2)))
 
     @torch.no_grad()
     def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:

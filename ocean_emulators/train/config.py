@@ -10,7 +10,7 @@ from ocean_emulators.config.bounds import Count, Factor, Seed, Share
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError
 from ocean_emulators.files import sha256
-from ocean_emulators.losses.masked import LossConfig
+from ocean_emulators.losses.config import LossConfig
 from ocean_emulators.models.families import ModelConfig
 from ocean_emulators.workspace import Workspace
 
