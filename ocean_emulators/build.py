@@ -17,6 +17,8 @@ from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBa
 from ocean_emulators.datasets.loading.train_data import TrainData, Windows
 from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.distributed import ALONE, Ranks
+from ocean_emulators.losses.grid import LossGrid
+from ocean_emulators.losses.rollout import RolloutLoss
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.layers.blocks import synchronise_norms
 from ocean_emulators.models.released.weights import read_weights
@@ -83,7 +85,7 @@ def build_trainer(
         _loaders(sections, grids, runtime, ranks),
         Optimisation(config, model, ranks, scaled=sections.model.precision == "float16"),
         Averages(model, config.ema_decay, config.ema_warmup),
-        (TrainAggregator(prognostic, names, device, ranks), ValidateAggregator(grids, ranks)),
+        (TrainAggregator(prognostic, names, device, ranks), ValidateAggregator(grids, config.rollout_steps[-1] * sections.model.output_states, ranks)),
         CheckpointStore(folder, runtime.checkpoints_kept),
         reports,
         ranks,

@@ -1,7 +1,7 @@
 """The moving average of the weights, which is what validation and evaluation use."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,9 +26,11 @@ class Averages:
         """Follow the weights, after an optimiser step."""
         self._ema.update()
 
-    def applied(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def applied(self) -> Iterator[None]:
         """Put the averages into the model while a block runs."""
-        return self._ema.average_parameters()
+        with self._ema.average_parameters():
+            yield
 
     def averaged_state(self) -> dict[str, Tensor]:
         """A copy of the model's state with the averages in place of the raw values."""

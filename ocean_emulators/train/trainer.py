@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial, reduce
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
@@ -399,15 +401,16 @@ class Trainer:
             if "random_cuda" in own and torch.cuda.is_available():
                 torch.cuda.set_rng_state(own["random_cuda"])
             self.train_aggregator.load_state_dict(own["train_aggregator"])
+        elif self.ranks.first:
+            sums = (rank["train_aggregator"] for rank in of_ranks)
+            self.train_aggregator.load_state_dict(reduce(partial(tree_map, torch.add), sums))
         else:
             self.train_aggregator.reset()
-            for other in of_ranks if self.ranks.first else ():
-                self.train_aggregator.add(other["train_aggregator"])
 
     @property
     def logged(self) -> list[str]:
         """Names of what the history says of an epoch, but for the time that it took."""
-        return ["train/learning_rate", *self.train_aggregator.names, *self.validate_aggregator.names]
+        return ["train/learning_rate", *self.train_aggregator.log_names, *self.validate_aggregator.log_names]
 
     def _require_fit(self) -> None:
         """Raise a ValueError if the state is not one of this training."""
@@ -416,7 +419,7 @@ class Trainer:
             raise ValueError(
                 f"it is after epoch {place.epoch} of {self.config.epochs}, with {len(place.history)} recorded"
             )
-        if not all(set(self.train_aggregator.names) <= set(logs) for logs in place.history):
+        if not all(set(self.train_aggregator.log_names) <= set(logs) for logs in place.history):
             raise ValueError("its history is of other losses")
         if any(not bool(torch.isfinite(p).all()) for p in self.stepper.model.parameters()):
             raise ValueError("it holds weights that are not finite")
