@@ -27,7 +27,7 @@ from ocean_emulators.datasets.loading.loader import Loader
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Cache, Rows
 from ocean_emulators.datasets.loading.samplers import BatchSampler
-from ocean_emulators.datasets.loading.train_data import Batch, TrainData, Windows
+from ocean_emulators.datasets.loading.train_data import Batch, Draw, TrainData, Windows
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics.stored import Statistics
@@ -91,7 +91,7 @@ def data_config(source: Path, times: int, storage: str = "float32") -> DataConfi
 def loading(windows: Windows) -> Callable[[], Batch]:
     """Makes one window after another in the same memory."""
     order, buffer = cycle(range(0, len(windows), 5)), windows.buffer(1)
-    return lambda: windows.load([next(order)], buffer)
+    return lambda: windows.load(Draw("x1", [next(order)]), buffer)
 
 
 def copying(prepared: Prepared) -> Callable[[], object]:

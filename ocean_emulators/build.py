@@ -79,13 +79,17 @@ def build_trainer(
         {name: _input_noise(config.input_noise, grid) for name, grid in grids.items()} if config.input_noise else {},
     )
     prognostic, names = first.store.prognostic, list(grids)
+    steps = config.rollout_steps[-1] * sections.model.output_states
     return Trainer(
         config,
         stepper,
         _loaders(sections, grids, runtime, ranks),
         Optimisation(config, model, ranks, scaled=sections.model.precision == "float16"),
         Averages(model, config.ema_decay, config.ema_warmup),
-        (TrainAggregator(prognostic, names, device, ranks), ValidateAggregator(grids, config.rollout_steps[-1] * sections.model.output_states, ranks)),
+        (
+            TrainAggregator(prognostic, names, device, ranks),
+            ValidateAggregator(grids, steps, ranks),
+        ),
         CheckpointStore(folder, runtime.checkpoints_kept),
         reports,
         ranks,
@@ -138,7 +142,7 @@ def _rollout_scores(
     data = InferenceDataset(Rows(store, packing, times, "none"), "validation", sections.model.requirements)
     area = torch.as_tensor(np.stack([store.grid.wet_area(c.mask_level) for c in packing.prognostic]))
     of_cells = area[packing.prognostic_mask.cpu()].float().to(packing.device)
-    return RolloutScores(config, stepper, data, of_cells, ranks)
+    return RolloutScores(config, stepper, data, of_cells, grid.name, ranks)
 
 
 def build_emulator(checkpoint: Checkpoint, grid: PreparedGrid, path: Path) -> Stepper:

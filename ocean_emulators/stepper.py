@@ -146,13 +146,18 @@ class Stepper:
         return BatchOutput(batch.grid, self.loss.total(together), together.detach(), fields)
 
     @torch.no_grad()
-    def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:
-        """Free rollouts from several starts; for each step the predicted states [start, channel, lat, lon], normalised."""
+    def inference(
+        self, data: InferenceDataset, starts: Sequence[int], steps: int, grid: str | None = None
+    ) -> Iterator[Tensor]:
+        """Free rollouts from several starts; for each step the predicted states [start, channel, lat, lon], normalised.
+
+        `grid` is the name of the data's grid; None where the model was built for one alone.
+        """
         self.model.eval()
         model_steps = -(-steps // self.config.output_states)
         left = steps
         for predicted in self.rollout(
-            data.initial(starts), lambda model_step: data.forcing(starts, model_step), model_steps
+            data.initial(starts), lambda model_step: data.forcing(starts, model_step), model_steps, grid
         ):
             yield from predicted.unbind(1)[:left]
             left -= predicted.shape[1]

@@ -33,6 +33,7 @@ from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.plan import Plan, make_plan
 from ocean_emulators.runtime import Runtime
+from ocean_emulators.train.optimisation import NotFiniteError
 from ocean_emulators.workspace import Workspace
 from tests import tiny
 

@@ -151,7 +151,12 @@ def test_it_is_exact(prepared: Workspace, n: int, kind: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_ranks_make_the_curve_of_one(prepared: Workspace, n: int, tmp_path: Path) -> None:
-    train = {**PLAIN, "passes": [1, 1], "loss": {"area_weighted": True}, "rollout_validation": {"days": 15, "starts": 4}}
+    train = {
+        **PLAIN,
+        "passes": [1, 1],
+        "loss": {"area_weighted": True},
+        "rollout_validation": {"days": 15, "starts": 4},
+    }
     (alone,) = on(1, whole, prepared, train, tmp_path / "alone")
     together = on(n, whole, prepared, train, tmp_path / "together")
     for one in together[1:]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.rows import Rows
-from ocean_emulators.datasets.loading.train_data import Batch, Windows
+from ocean_emulators.datasets.loading.train_data import Batch, Draw, Windows
 from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.experiment import Experiment
@@ -99,10 +99,10 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
     ).mean(0)
     losses = losses.unflatten(0, (calls, config.output_states)).mean(1)
 
-    trained = stepper.train_batch(windows.load(picked), calls)
+    trained = stepper.train_batch(windows.load(Draw("x1", picked)), calls)
     assert torch.allclose(trained.channel_loss, losses, rtol=1e-4)
     assert trained.loss.item() == pytest.approx(losses.mean().item(), rel=1e-4)
-    validated = stepper.validate_batch(windows.load(picked), calls)
+    validated = stepper.validate_batch(windows.load(Draw("x1", picked)), calls)
     assert torch.equal(validated.channel_loss, trained.channel_loss)
     predicted = list(stepper.inference(data, starts, 4))
     assert len(predicted) == 4
@@ -175,7 +175,7 @@ def test_noise_is_of_training_alone_and_follows_from_the_seed(
     quiet = Stepper(Gain(), PRESENT_AND_NEXT, loss)
 
     def trained(seed: int) -> Tensor:
-        return noisy.train_batch(batch, 2, torch.Generator().manual_seed(seed)).loss
+        return noisy.train_batch(batch, 2, [torch.Generator().manual_seed(seed)]).loss
 
     assert torch.equal(trained(1), trained(1))
     assert not torch.equal(trained(1), trained(2))

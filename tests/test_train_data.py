@@ -42,7 +42,7 @@ def test_windows_are_all_those_of_the_period_whatever_the_cache(
     data, times = windows(store, packing, cache, needs), store.indices(TEST, "test")
     assert len(data) == len(times) - needs.length(2) + 1
     picked = [0, 3, len(data) - 1]
-    batch = data.load(picked)
+    batch = data.load(Draw("x1", picked))
     for window, index in enumerate(picked):
         first = times.start + index
         expected = packing.unpack(torch.cat(store.stored(first, first + needs.length(2))))
@@ -56,7 +56,7 @@ def test_strides_keep_their_distance(store: PackedStore, packing: Packing, cache
     times, length = store.indices(TEST, "test"), NEEDS[0].length(2)
     n_first = len(times) - length + 1
     assert len(data) == n_first + len(times) - 3 * (length - 1)
-    batch = data.load([2, n_first + 2])
+    batch = data.load(Draw("x1", [2, n_first + 2]))
     for window, stride in enumerate((1, 3)):
         for k in range(length):
             time = times.start + 2 + k * stride
@@ -67,9 +67,9 @@ def test_strides_keep_their_distance(store: PackedStore, packing: Packing, cache
 def test_a_buffer_holds_one_batch_after_another(store: PackedStore, packing: Packing) -> None:
     data = windows(store, packing, "host", NEEDS[0])
     buffer = data.buffer(4)
-    data.load([7, 1, 5, 9], buffer)
-    batch = data.load([4, 2], buffer)
-    fresh = data.load([4, 2])
+    data.load(Draw("x1", [7, 1, 5, 9]), buffer)
+    batch = data.load(Draw("x1", [4, 2]), buffer)
+    fresh = data.load(Draw("x1", [4, 2]))
     assert batch.prognostic.data_ptr() == buffer.data_ptr()
     assert torch.equal(batch.prognostic, fresh.prognostic)
     assert torch.equal(batch.forcing, fresh.forcing)
@@ -81,7 +81,7 @@ def test_a_batch_is_on_one_grid(store: PackedStore, packing: Packing) -> None:
     assert data.sizes == {"x1": len(first), "x2": len(second)}
     batch = data.load(Draw("x2", [3]), data.buffer(2))
     assert batch.grid == "x2"
-    assert torch.equal(batch.prognostic, first.load([3]).prognostic)
+    assert torch.equal(batch.prognostic, first.load(Draw("x1", [3])).prognostic)
 
 
 def test_caching_reads_each_row_once_and_normalises_it(store: PackedStore, packing: Packing) -> None:

@@ -23,16 +23,17 @@ class RolloutScores:
         stepper: Stepper,
         data: InferenceDataset,
         cell_area: Tensor,
+        grid: str,
         ranks: Ranks = ALONE,
     ) -> None:
-        """`cell_area` is the wet area of prognostic cells, [cell].
+        """`cell_area` is the wet area of prognostic cells, [cell]; `grid` the name of the data's grid.
 
         Raises
         ------
         UserError
             If the rollouts do not fit into the period.
         """
-        self.stepper, self.data, self.ranks = stepper, data, ranks
+        self.stepper, self.data, self.grid, self.ranks = stepper, data, grid, ranks
         step_days = data.rows.store.step_days
         self.steps = round(config.days / step_days)
         if not self.steps or abs(self.steps * step_days - config.days) > 1e-6:
@@ -76,6 +77,6 @@ class RolloutScores:
         if not self.starts:
             return []
         std = packing.std[: packing.n_prognostic_cells]
-        forecasts = self.stepper.inference(self.data, self.starts, self.steps)
+        forecasts = self.stepper.inference(self.data, self.starts, self.steps, self.grid)
         truth = (self.data.truth(self.starts, step) for step in range(1, self.steps + 1))
         return map(lambda predicted, true: (packing.pack(predicted) - true) / std, forecasts, truth)

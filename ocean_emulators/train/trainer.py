@@ -266,7 +266,7 @@ class Trainer:
         window, step, _, channel = min(bad.tolist(), key=lambda index: index[1])
         loader = self.loaders.train[self.phases.of(self.place.epoch)]
         first, last = loader.data.windows[batch.grid].dates(batch.draw.indices[window], step + 1)
-        name = self.train_aggregator.channels[channel].name
+        name = self.train_aggregator.losses.channels[channel].name
         return f"the loss of {name} at model step {step + 1} from the states of {first} (to {last}, grid {batch.grid})"
 
     # Validation
