@@ -100,6 +100,18 @@ def test_a_loss_without_dynamic_weights_stays_as_it_is() -> None:
     assert loss.scale.tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("limit", [None, 20.0])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_the_scale_stays_where_a_loss_is_not_finite(limit: float | None, value: float) -> None:
+    loss = loss_of(dynamic={"limit": limit})
+    losses = torch.rand(2, 3, 2, 3)
+    loss.observe(losses, ALONE)
+    before = loss.scale
+    losses[1, 2, 0, 1] = value
+    loss.observe(losses, ALONE)
+    assert torch.equal(loss.scale, before)
+
+
 def test_the_scale_moves_between_forward_and_backward_pass() -> None:
     loss = loss_of(dynamic={})
     losses = torch.rand(1, 1, 2, 3, requires_grad=True)

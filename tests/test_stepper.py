@@ -131,8 +131,9 @@ class Gain(nn.Module):
         return self.gain * states[:, -1:]
 
 
-def mean_of_prediction(predicted: Tensor, truth: Tensor) -> Tensor:
-    return predicted.mean((0, 1, 3, 4))
+class MeanOfPrediction(nn.Module):
+    def forward(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        return predicted.mean((-2, -1))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,8 @@ def test_gradients_stop_where_detached(
 ) -> None:
     """x(k) = g^k x(0), and the loss is the mean of x: its derivative by g is known for any cut."""
     model = Gain()
-    stepper = Stepper(model, PRESENT_AND_NEXT, {"x1": mean_of_prediction}, detach_every)  # type: ignore[arg-type]
+    loss = RolloutLoss({"x1": [MeanOfPrediction()]}, torch.ones(len(store.prognostic)))
+    stepper = Stepper(model, PRESENT_AND_NEXT, loss, detach_every)
     batch = batch_of(packing, store, 0, 1, 4)
     stepper.train_batch(batch, 3).loss.backward()
     first = batch.prognostic[:, 0].mean()

@@ -27,14 +27,15 @@ class DynamicScale(nn.Module):
     def observe(self, losses: Tensor, ranks: Ranks) -> None:
         """Follow the losses of a batch's windows on this rank, [window, model step, output state, channel].
 
-        They are averaged over windows and added up over model steps.
+        They are averaged over windows and added up over model steps. Where one is not finite, on any rank, the scale stays.
         """
         raw = losses.float().mean(0).sum(0)
         weight = torch.where(raw == 0, LEAST, raw).reciprocal().mean(0)
-        weight = ranks.sum(weight) / ranks.world_size
+        finite = torch.isfinite(raw).all()
+        # A loss of infinity would leave a weight of 0; none may come from one that is not finite, on any rank.
+        weight = ranks.sum(torch.where(finite, weight, torch.nan)) / ranks.world_size
         if self.limit is not None:
             weight = weight.clamp(max=weight.min() * self.limit)
-        # Of a batch that is not finite nothing is learnt, here either.
-        weight = torch.where(torch.isfinite(weight), weight, self.scale)
+        scale = ((self.memory - 1) * self.scale + weight) / self.memory
         # Not in place: a graph may still hold the scale that it was multiplied by.
-        self.scale = ((self.memory - 1) * self.scale + weight) / self.memory
+        self.scale = torch.where(torch.isfinite(weight), scale, self.scale)
