@@ -79,8 +79,8 @@ def build_trainer(
         data(validation, "validation", config.rollout_steps[-1], (1,)),
         sections.passes,
         runtime.prefetch,
-        TrainAggregator(first.store.prognostic, list(grids)),
-        ValidateAggregator(first.store.prognostic, list(grids)),
+        TrainAggregator(first.store.prognostic, list(grids), first.packing.device),
+        ValidateAggregator(grids, config.rollout_steps[-1] * sections.model.output_states),
         checkpoint,
         report,
     )

@@ -21,8 +21,27 @@ class BatchOutput:
     """name of the grid that the batch was on"""
     loss: Tensor
     """scalar; on the graph when it comes from `train_batch`"""
-    channel_loss: Tensor
-    """[model step, channel], detached"""
+    losses: Tensor
+    """[window, model step, output state, channel], detached"""
+    fields: "Fields | None" = None
+    """from `validate_batch`, what the losses are of"""
+
+    @property
+    def channel_loss(self) -> Tensor:
+        """[model step, channel]"""
+        return self.losses.mean((0, 2))
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Normalised fields of a rollout over windows, land zero."""
+
+    initial: Tensor
+    """[window, channel, lat, lon], the last state given"""
+    predicted: Tensor
+    """[window, step, channel, lat, lon]"""
+    truth: Tensor
+    """[window, step, channel, lat, lon]"""
 
 
 class Stepper:
@@ -101,13 +120,21 @@ class Stepper:
         def forcing_of(model_step: int) -> Tensor:
             return batch.forcing[:, [now + offset for offset in needs.forcing_offsets(model_step)]]
 
-        losses = []
+        loss = self.losses[batch.grid]
+        losses, states, truths = [], [], []
         for model_step, predicted in enumerate(self.rollout(initial, forcing_of, model_steps, batch.grid)):
             first = now + 1 + model_step * needs.output_states
             truth = batch.prognostic[:, first : first + needs.output_states]
-            losses.append(self.losses[batch.grid](predicted, truth))
-        channel_loss = torch.stack(losses)
-        return BatchOutput(batch.grid, channel_loss.mean(), channel_loss.detach())
+            pairs = zip(predicted.flatten(0, 1), truth.flatten(0, 1), strict=True)
+            raw = torch.stack([loss(p[None, None], t[None, None]) for p, t in pairs])
+            losses.append(raw.unflatten(0, predicted.shape[:2]))
+            states.append(predicted.detach())
+            truths.append(truth)
+        together = torch.stack(losses, dim=1)
+        fields = None
+        if not torch.is_grad_enabled():
+            fields = Fields(initial[:, -1], torch.cat(states, 1), torch.cat(truths, 1))
+        return BatchOutput(batch.grid, together.mean(), together.detach(), fields)
 
     @torch.no_grad()
     def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:

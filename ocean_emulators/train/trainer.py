@@ -72,7 +72,7 @@ class Trainer:
     @property
     def logged(self) -> list[str]:
         """Names of what the history says of an epoch, but for the time that it took."""
-        return ["train/learning_rate", *self.train_aggregator.get_logs(), *self.validate_aggregator.get_logs()]
+        return ["train/learning_rate", *self.train_aggregator.log_names, *self.validate_aggregator.log_names]
 
     def resume(self) -> bool:
         """Go back to the saved state, if there is one.
@@ -133,7 +133,7 @@ class Trainer:
                 self._set_learning_rate(step)
                 output = self.stepper.train_batch(batch, self.config.rollout_steps[phase], noise)
                 self._optimise(output.loss)
-                self.train_aggregator.record_batch(output, weight=len(batch.prognostic))
+                self.train_aggregator.record_batch(output)
                 bar.update()
                 bar.set_postfix(loss=f"{output.loss.item():.4f}", refresh=False)
         return {"train/learning_rate": self.optimizer.param_groups[0]["lr"], **self.train_aggregator.get_logs()}
@@ -157,7 +157,7 @@ class Trainer:
         with self.ema.average_parameters():
             for batch in self.validation_loader:
                 output = self.stepper.validate_batch(batch, steps)
-                self.validate_aggregator.record_batch(output, weight=len(batch.prognostic))
+                self.validate_aggregator.record_batch(output)
         return self.validate_aggregator.get_logs()
 
     def _set_learning_rate(self, step: int) -> None:
