@@ -40,7 +40,6 @@ from ocean_emulators.forecasting.emulator import Emulator
 from ocean_emulators.ocean.regions import REGIONS
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stepper import Stepper
-from ocean_emulators.train.trainer import averaged_state_dict
 from ocean_emulators.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -61,12 +60,12 @@ def experiment(preset: str, factor: int | None, seed: int, epochs: int) -> Exper
 
 
 def train(config: Experiment, workspace: Workspace, name: str) -> dict[str, torch.Tensor]:
-    """The averaged weights; `name` is that of the file that the training keeps its state in."""
+    """The averaged weights; `name` is that of the folder that the training keeps its states in."""
     grids = open_grids(workspace, config.training, torch.device("cpu"))
-    runtime, state = Runtime(device="cpu"), workspace.scratch / f"{name}.pt"
-    trainer = build_trainer(config.training, grids, runtime, workspace, state, lambda epoch, logs: None)
+    runtime, state = Runtime(device="cpu"), workspace.scratch / name
+    trainer = build_trainer(config.training, grids, runtime, workspace, state)
     trainer.run()
-    return averaged_state_dict(trainer.stepper.model, trainer.ema)
+    return trainer.averages.averaged_state()
 
 
 def score(

@@ -14,7 +14,8 @@ from table import Result, ratio, run
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.datasets.statistics.stored import Statistics
-from ocean_emulators.losses.masked import LossConfig
+from ocean_emulators.losses.config import LossConfig
+from ocean_emulators.losses.grid import LossGrid
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import SamudraConfig
 from ocean_emulators.ocean.fields import channels
@@ -48,8 +49,10 @@ def measure(repeats: int) -> list[Result]:
     packing, context = ocean()
     config = SamudraConfig(widths=(32, 48, 64), dilation=(1, 2, 4), expansion=1, norm="none")
     model = config.build(context)
-    loss = LossConfig().build(context, [c.field.name for c in packing.prognostic], torch.ones(SHAPE))
-    stepper = Stepper(model, config, {context.name: loss})
+    fields = tuple(channel.field.name for channel in packing.prognostic)
+    wet = context.mask.double()
+    grid = LossGrid(context, fields, torch.ones(len(fields)), torch.ones(SHAPE), wet)
+    stepper = Stepper(model, config, LossConfig().build({context.name: grid}))
     rows = torch.randn(2, packing.mask.sum())
     dense = packing.unpack(rows)
     prognostic, forcing = dense[None, :, packing.prognostic_channels], dense[None, :, packing.forcing_channels]

@@ -49,7 +49,7 @@ def _do_here(job: Job) -> None:
 def _do_tracked(stage: str, experiment: Experiment, config: LaunchConfig, job: Job) -> None:
     statistics = read_statistics(store_path(job.workspace.statistics, experiment.data.grids[0]))
     provenance = Provenance(experiment.dump(), statistics.fingerprint)
-    submit(TrackedJob(stage, job, experiment, provenance), config, job.workspace)
+    submit(TrackedJob(stage, job, experiment, provenance), config)
 
 
 if __name__ == "__main__":

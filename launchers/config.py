@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field, model_validator
+
 from ocean_emulators.config.base import Config, parse
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.parallel import Resources
@@ -14,12 +16,20 @@ DEFAULT = Path("configs/launch/inline.yaml")
 
 
 class LaunchConfig(Config):
-    where: Literal["inline"] = "inline"
-    """inline: in this process"""
+    where: Literal["inline", "local"] = "inline"
+    """inline: in this process; local: training by several processes on this machine, each with a share of every batch"""
+    processes: int = Field(1, ge=1, le=1024)
+    """how many train together, with where: local; on GPUs, one for each. The result is the same to rounding"""
     runtime: Runtime = Runtime()
     """how to use the machine"""
     prepare: Resources = Resources()
     """what preparing data and taking their statistics may use"""
+
+    @model_validator(mode="after")
+    def _processes_are_used(self) -> "LaunchConfig":
+        if self.processes > 1 and self.where == "inline":
+            raise ValueError(f"processes: found {self.processes}, but inline is one process; give where: local")
+        return self
 
 
 def load_launch_config() -> LaunchConfig:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from launchers.record import record_results
+from ocean_emulators.distributed import Ranks
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.jobs.base import Job, results_of
 from ocean_emulators.tracking import Provenance, open_tracker
@@ -18,8 +19,19 @@ class TrackedJob:
     experiment: Experiment
     provenance: Provenance
 
+    @property
+    def shared(self) -> bool:
+        """Whether several ranks can do it together."""
+        return self.stage == "train"
+
     def __call__(self) -> None:
-        """Do the work unless it was done before, and record it; earlier stages, too, that this record does not hold."""
+        """Do the work unless it was done before, and record it; earlier stages, too, that this record does not hold.
+
+        Of several ranks, the first keeps the record.
+        """
+        if not Ranks.from_environment().first:
+            UntrackedJob(self.job)()
+            return
         workspace = self.job.workspace
         with open_tracker(self.experiment.name, self.provenance, self.stage, workspace.home) as tracker:
             record = partial(record_results, experiment=self.experiment, tracker=tracker)

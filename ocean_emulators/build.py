@@ -1,6 +1,7 @@
 """The one wiring: from configuration and prepared grids to a trainer, and from a checkpoint to an emulator."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,28 @@ from torch import Tensor, nn
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
+from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
+from ocean_emulators.datasets.loading.loader import Loader
 from ocean_emulators.datasets.loading.rows import Rows
+from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBatches, seed_of
 from ocean_emulators.datasets.loading.train_data import TrainData, Windows
 from ocean_emulators.datasets.prepared import PreparedGrid
-from ocean_emulators.losses.masked import MaskedLoss
+from ocean_emulators.distributed import ALONE, Ranks
+from ocean_emulators.losses.grid import LossGrid
+from ocean_emulators.losses.rollout import RolloutLoss
 from ocean_emulators.models.base import OceanContext
+from ocean_emulators.models.layers.blocks import synchronise_norms
 from ocean_emulators.models.released.weights import read_weights
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stepper import Stepper
+from ocean_emulators.train.averages import Averages
+from ocean_emulators.train.checkpoint_store import CheckpointStore
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import InitialWeights, TrainSections
-from ocean_emulators.train.trainer import Report, Trainer
+from ocean_emulators.train.optimisation import Optimisation
+from ocean_emulators.train.rollout_steps import Phase, Phases
+from ocean_emulators.train.rollout_validation import RolloutScores
+from ocean_emulators.train.trainer import QUIET, Reports, Saving, Trainer, TrainingLoaders
 from ocean_emulators.workspace import Workspace
 
 
@@ -39,10 +51,11 @@ def build_trainer(
     grids: Mapping[str, PreparedGrid],
     runtime: Runtime,
     workspace: Workspace,
-    checkpoint: Path,
-    report: Report,
+    folder: Path,
+    reports: Reports = QUIET,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
-    """A training on some grids together; it saves its state to `checkpoint`, and reports each epoch.
+    """A training on some grids together, or a rank of it; it saves its states to `folder`, and reports while it runs.
 
     Raises
     ------
@@ -52,16 +65,39 @@ def build_trainer(
     config = sections.train
     torch.manual_seed(config.seed)
     first = next(iter(grids.values()))
-    model = sections.model.build(*map(context_of, grids.values())).to(first.packing.device)
+    device = first.packing.device
+    model = sections.model.build(*map(context_of, grids.values())).to(device)
     if config.initial_weights:
         _begin_from(config.initial_weights, workspace, model, first)
+    synchronise_norms(model, ranks)
+    torch.manual_seed(seed_of(config.seed, ranks.rank))  # what ranks draw from here on differs
     stepper = Stepper(
         model,
         sections.model,
-        {name: _loss(sections, grid) for name, grid in grids.items()},
+        _loss(sections, grids),
         config.detach_every,
         {name: _input_noise(config.input_noise, grid) for name, grid in grids.items()} if config.input_noise else {},
     )
+    prognostic, names = first.store.prognostic, list(grids)
+    return Trainer(
+        config,
+        stepper,
+        _loaders(sections, grids, runtime, ranks),
+        Optimisation(config, model, ranks, scaled=sections.model.precision == "float16"),
+        Averages(model, config.ema_decay, config.ema_warmup),
+        (TrainAggregator(prognostic, names, device, ranks), ValidateAggregator(grids, config.rollout_steps[-1] * sections.model.output_states, ranks)),
+        CheckpointStore(folder, runtime.checkpoints_kept),
+        reports,
+        ranks,
+        Saving(60 * runtime.checkpoint_minutes, runtime.checkpoint_steps),
+        _rollout_scores(sections, stepper, first, ranks),
+    )
+
+
+def _loaders(
+    sections: TrainSections, grids: Mapping[str, PreparedGrid], runtime: Runtime, ranks: Ranks
+) -> TrainingLoaders:
+    config, needs = sections.train, sections.model.requirements
     cache = runtime.cache if config.epochs else "none"  # nothing is read where nothing is learned
 
     def rows(period: str) -> dict[str, Rows]:
@@ -69,21 +105,40 @@ def build_trainer(
         return {n: Rows(g.store, g.packing, g.store.indices(dates, period), cache) for n, g in grids.items()}
 
     def data(rows: Mapping[str, Rows], period: str, steps: int, strides: Sequence[int]) -> TrainData:
-        return TrainData({n: Windows(r, period, stepper.requirements, steps, strides) for n, r in rows.items()})
+        return TrainData({n: Windows(r, period, needs, steps, strides) for n, r in rows.items()})
 
-    train, validation = rows("train"), rows("validation")
-    return Trainer(
-        config,
-        stepper,
-        [data(train, "train", steps, config.strides) for steps in config.rollout_steps],
-        data(validation, "validation", config.rollout_steps[-1], (1,)),
-        sections.passes,
-        runtime.prefetch,
-        TrainAggregator(first.store.prognostic, list(grids), first.packing.device),
-        ValidateAggregator(grids, config.rollout_steps[-1] * sections.model.output_states),
-        checkpoint,
-        report,
+    def loader(phase: Phase) -> Loader:
+        windows = data(train, "train", phase.longest, config.strides)
+        draw = phase.model_steps if len(phase.steps) > 1 else None
+        return Loader(
+            windows,
+            BatchSampler(windows.sizes, config.batch_size, config.seed, sections.passes, ranks, draw),
+            runtime.prefetch,
+        )
+
+    train, validation = rows("train"), data(rows("validation"), "validation", config.rollout_steps[-1], (1,))
+    in_order = [
+        SequentialBatches(validation.sizes, config.batch_size, replace(ranks, rank=rank))
+        for rank in range(ranks.world_size)
+    ]
+    return TrainingLoaders(
+        [loader(phase) for phase in Phases(config).phases],
+        Loader(validation, in_order[ranks.rank], runtime.prefetch),
+        max(map(len, in_order)),
     )
+
+
+def _rollout_scores(
+    sections: TrainSections, stepper: Stepper, grid: PreparedGrid, ranks: Ranks
+) -> RolloutScores | None:
+    config, store, packing = sections.train.rollout_validation, grid.store, grid.packing
+    if config is None:
+        return None
+    times = store.indices(sections.data.periods.validation, "validation")
+    data = InferenceDataset(Rows(store, packing, times, "none"), "validation", sections.model.requirements)
+    area = torch.as_tensor(np.stack([store.grid.wet_area(c.mask_level) for c in packing.prognostic]))
+    of_cells = area[packing.prognostic_mask.cpu()].float().to(packing.device)
+    return RolloutScores(config, stepper, data, of_cells, ranks)
 
 
 def build_emulator(checkpoint: Checkpoint, grid: PreparedGrid, path: Path) -> Stepper:
@@ -112,11 +167,11 @@ def _begin_from(initial: InitialWeights, workspace: Workspace, model: nn.Module,
     weights.put_into(model)
 
 
-def _loss(sections: TrainSections, grid: PreparedGrid) -> MaskedLoss:
-    channels = grid.store.prognostic
-    area = torch.as_tensor(np.stack([grid.store.grid.wet_area(c.mask_level) for c in channels]))
-    loss = sections.train.loss.build(context_of(grid), [c.field.name for c in channels], area)
-    return loss.to(grid.packing.device)
+def _loss(sections: TrainSections, grids: Mapping[str, PreparedGrid]) -> RolloutLoss:
+    of_grids = {
+        name: LossGrid.of(context_of(grid), grid.store.grid, grid.store.prognostic) for name, grid in grids.items()
+    }
+    return sections.train.loss.build(of_grids).to(next(iter(grids.values())).packing.device)
 
 
 def _input_noise(share: float, grid: PreparedGrid) -> Tensor:

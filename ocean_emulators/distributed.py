@@ -5,14 +5,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn
 from torch import Tensor, nn
 
 from ocean_emulators.errors import UserError
 
+_T = TypeVar("_T")
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
@@ -76,6 +78,21 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def sum_with_gradient(self, tensor: Tensor) -> Tensor:
+        """The sum over all ranks, as part of the graph: gradients of it come from all ranks."""
+        if self.world_size == 1:
+            return tensor
+        summed: Tensor = dist.nn.functional.all_reduce(tensor)
+        return summed
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Whether each of some flags is set on any rank; nothing on a device is waited for."""
+        if self.world_size == 1:
+            return list(flags)
+        together = torch.tensor(flags, dtype=torch.uint8)
+        dist.all_reduce(together, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in together]
+
     def gather(self, value: Any) -> list[Any]:
         """What each rank has, by rank, on every rank."""
         if self.world_size == 1:
@@ -84,10 +101,14 @@ class Ranks:
         dist.all_gather_object(values, value)
         return values
 
-    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+    def share(self, items: Sequence[_T]) -> Sequence[_T]:
         """This rank's part of what all ranks work on, in order; the parts differ by one item at most."""
         first, last = (rank * len(items) // self.world_size for rank in (self.rank, self.rank + 1))
         return items[first:last]
+
+
+ALONE = Ranks()
+"""One process, which shares nothing."""
 
 
 class GradientSums:

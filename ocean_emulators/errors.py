@@ -1,4 +1,4 @@
-"""The one exception for what a user can get wrong, and what no text may say: keys in URLs."""
+"""The exceptions for what a user can get wrong and for work that was stopped, and what no text may say: keys in URLs."""
 
 import re
 from typing import Any
@@ -25,6 +25,10 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(mask(message))
+
+
+class Interrupted(Exception):
+    """Work that was asked to stop and has saved its state: run again, it goes on there. Says where it stands."""
 
 
 def brief(error: BaseException) -> str:

@@ -5,12 +5,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ocean_emulators.errors import UserError, mask
+from ocean_emulators.errors import Interrupted, UserError, mask
 from ocean_emulators.files import explain
 from ocean_emulators.streams import is_unread, lead_nowhere
 
 USER_ERROR = 2
 INTERRUPTED = 128 + 2  # as a shell reports SIGINT
+RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: run it again
 _KILLED_BY_SIGPIPE = 128 + 13
 
 
@@ -29,6 +30,9 @@ def ending_well(resume: str = "run it again") -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
+    except Interrupted as stopped:
+        print(f"interrupted: {stopped}; {resume}", file=sys.stderr)
+        sys.exit(RESUME_ME)
     except KeyboardInterrupt:
         print(f"interrupted: {resume}", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -20,8 +20,20 @@ class Runtime(Config):
     prefetch: int = Field(1, ge=0, le=1024)
     """batches made ahead of their use, each by a thread of its own"""
 
-    def start(self) -> torch.device:
-        """Set the process up and return the device to compute on.
+    tf32: bool = True
+    """let a GPU multiply float32 with 10 binary digits after the point in convolutions and products, which is several
+    times faster; no CPU does"""
+    checkpoint_minutes: float = Field(10.0, gt=0, le=100_000)
+    """how often training saves its state, beside the end of each epoch; what an interruption by force can cost"""
+    checkpoint_steps: int | None = Field(None, ge=1)
+    """the same in optimiser steps; null saves by the clock alone"""
+    checkpoints_kept: int = Field(2, ge=1, le=1000)
+    """how many of these states are kept"""
+    patience_s: float = Field(600.0, ge=1, le=1e6)
+    """how long a process waits for the others that train with it, until it ends"""
+
+    def start(self, local_rank: int = 0) -> torch.device:
+        """Set the process up and return the device to compute on, the GPU of its number on this machine.
 
         Raises
         ------
@@ -31,6 +43,13 @@ class Runtime(Config):
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("runtime.device: cuda, but torch sees no GPU; use auto or cpu")
         torch.set_num_threads(self.threads)
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
+        if self.device == "cpu" or not torch.cuda.is_available():
+            return torch.device("cpu")
+        if local_rank >= torch.cuda.device_count():
+            raise UserError(
+                f"this is process {local_rank + 1} of this machine, which has {torch.cuda.device_count()} GPU(s): start one "
+                "process for each GPU, or set runtime.device: cpu"
+            )
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.datasets.requirements import DataRequirements
-from ocean_emulators.losses.masked import MaskedLoss
+from ocean_emulators.losses.rollout import RolloutLoss
 from ocean_emulators.models.base import BaseModelConfig
 
 
@@ -22,7 +22,7 @@ class BatchOutput:
     loss: Tensor
     """scalar; on the graph when it comes from `train_batch`"""
     losses: Tensor
-    """[window, model step, output state, channel], detached"""
+    """[window, model step, output state, channel], detached, before they are weighed by how hard a channel is"""
     fields: "Fields | None" = None
     """from `validate_batch`, what the losses are of"""
 
@@ -51,7 +51,7 @@ class Stepper:
     ----------
     model: maps (states, forcing) to the next states, see `BaseModel.forward`
     config: the model's configuration, which says what times a model step reads and writes
-    losses: by the name of the grid; needed for training and validation only
+    loss: needed for training and validation only
     detach_every: training cuts the gradient before every n-th model step; 0 never does
     input_noise: by the name of the grid, standard deviation of noise on the states that training begins from,
         [channel, lat, lon], normalised; empty for none
@@ -61,11 +61,11 @@ class Stepper:
         self,
         model: nn.Module,
         config: BaseModelConfig,
-        losses: Mapping[str, MaskedLoss] = {},
+        loss: RolloutLoss | None = None,
         detach_every: int = 0,
         input_noise: Mapping[str, Tensor] = {},
     ) -> None:
-        self.model, self.config, self.losses = model, config, losses
+        self.model, self.config, self.loss = model, config, loss
         self.detach_every, self.input_noise = detach_every, input_noise
 
     @property
@@ -96,45 +96,54 @@ class Stepper:
             yield predicted
             states = torch.cat([states, predicted], dim=1)[:, -self.config.input_states :]
 
-    def train_batch(self, batch: Batch, model_steps: int, generator: torch.Generator | None = None) -> BatchOutput:
-        """Loss of a rollout over windows; call `loss.backward()` on it. `generator` draws the input noise."""
+    def train_batch(self, batch: Batch, model_steps: int, generators: Sequence[torch.Generator] = ()) -> BatchOutput:
+        """Loss of a rollout over windows; call `loss.backward()` on it. `generators`, one a window, draw the input noise."""
         self.model.train()
-        return self._loss_of_windows(batch, model_steps, lambda states: self._with_noise(states, batch.grid, generator))
+        initial = self._initial(batch)
+        if self.input_noise:
+            noise = [
+                torch.randn(s.shape, generator=g, device=s.device) for s, g in zip(initial, generators, strict=True)
+            ]
+            initial = initial + self.input_noise[batch.grid] * torch.stack(noise)
+        losses = [error for error, _, _ in self._rollout_of(batch, initial, model_steps)]
+        return self._output(batch, losses)
 
     @torch.no_grad()
     def validate_batch(self, batch: Batch, model_steps: int) -> BatchOutput:
-        """The same without gradients and with the model in evaluation mode."""
+        """The same without gradients or noise, and with the model in evaluation mode."""
         self.model.eval()
-        return self._loss_of_windows(batch, model_steps, lambda states: states)
+        initial = self._initial(batch)
+        losses, predicted, truth = zip(*self._rollout_of(batch, initial, model_steps), strict=True)
+        return self._output(batch, losses, Fields(initial[:, -1], torch.cat(predicted, 1), torch.cat(truth, 1)))
 
-    def _with_noise(self, states: Tensor, grid: str, generator: torch.Generator | None) -> Tensor:
-        if not self.input_noise:
-            return states
-        noise = torch.randn(states.shape, generator=generator, device=states.device)
-        return states + self.input_noise[grid] * noise
+    @torch.no_grad()
+    def probe_batch(self, batch: Batch) -> Tensor:
+        """Losses of one model step in training mode, [window, 1, output state, channel]; what training drew is not undone."""
+        self.model.train()
+        losses = [error for error, _, _ in self._rollout_of(batch, self._initial(batch), 1)]
+        return torch.stack(losses, 1)
 
-    def _loss_of_windows(self, batch: Batch, model_steps: int, perturb: Callable[[Tensor], Tensor]) -> BatchOutput:
+    def _initial(self, batch: Batch) -> Tensor:
         needs, now = self.requirements, self.requirements.past
-        initial = perturb(batch.prognostic[:, now - needs.input_states + 1 : now + 1])
+        return batch.prognostic[:, now - needs.input_states + 1 : now + 1]
+
+    def _rollout_of(self, batch: Batch, initial: Tensor, model_steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """For each model step its losses, [window, output state, channel], what was predicted, and what was true."""
+        assert self.loss is not None, "a stepper without a loss neither trains nor validates"
+        needs, now = self.requirements, self.requirements.past
 
         def forcing_of(model_step: int) -> Tensor:
             return batch.forcing[:, [now + offset for offset in needs.forcing_offsets(model_step)]]
 
-        loss = self.losses[batch.grid]
-        losses, states, truths = [], [], []
         for model_step, predicted in enumerate(self.rollout(initial, forcing_of, model_steps, batch.grid)):
             first = now + 1 + model_step * needs.output_states
             truth = batch.prognostic[:, first : first + needs.output_states]
-            pairs = zip(predicted.flatten(0, 1), truth.flatten(0, 1), strict=True)
-            raw = torch.stack([loss(p[None, None], t[None, None]) for p, t in pairs])
-            losses.append(raw.unflatten(0, predicted.shape[:2]))
-            states.append(predicted.detach())
-            truths.append(truth)
-        together = torch.stack(losses, dim=1)
-        fields = None
-        if not torch.is_grad_enabled():
-            fields = Fields(initial[:, -1], torch.cat(states, 1), torch.cat(truths, 1))
-        return BatchOutput(batch.grid, together.mean(), together.detach(), fields)
+            yield self.loss.errors(predicted, truth, batch.grid), predicted, truth
+
+    def _output(self, batch: Batch, losses: Sequence[Tensor], fields: Fields | None = None) -> BatchOutput:
+        assert self.loss is not None
+        together = torch.stack(tuple(losses), 1)
+        return BatchOutput(batch.grid, self.loss.total(together), together.detach(), fields)
 
     @torch.no_grad()
     def inference(self, data: InferenceDataset, starts: Sequence[int], steps: int) -> Iterator[Tensor]:

@@ -16,13 +16,14 @@ STAGES = ["prepare", "stats", "train", "evaluate", "compare"]
 
 # A part may import from those above it, and from itself.
 LAYERS = {
-    PACKAGE: """exports streams errors files programs config sealing registry ocean runtime parallel distributed tensors workspace lock
-        datasets models cost losses stepper forecasting aggregator figures tracking train eval experiment plan build jobs
-        stages cli testing""",
+    PACKAGE: """exports streams errors files programs config sealing registry ocean runtime parallel distributed tensors
+        workspace lock datasets models cost losses stepper forecasting aggregator figures tracking train eval experiment
+        plan build jobs stages cli testing""",
     f"{PACKAGE}.config": "bounds schema base yaml_rules yaml_files overrides render",
     f"{PACKAGE}.ocean": "constants fields levels calendar grid regions diagnostics indices",
     f"{PACKAGE}.datasets": "config requirements source store statistics preparation loading prepared",
     f"{PACKAGE}.models": "layers base samudra fomo families released",
+    f"{PACKAGE}.losses": "grid masked gradient spectral dynamic rollout config",
     f"{PACKAGE}.forecasting": "base emulator baselines",
     f"{PACKAGE}.aggregator": "statistics sums metrics accumulator losses reduced one_step maps train validate inference",
     f"{PACKAGE}.train": "config schedules trainer checkpoints",

@@ -17,7 +17,6 @@ from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.jobs.train import resume
 from ocean_emulators.tensors import load_tensors, save_tensors
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.workspace import Workspace
@@ -181,15 +180,21 @@ STATES: dict[str, Callable[[Path], object]] = {
 }
 STATE_EDITS: dict[str, Callable[[Content], object]] = {
     "of another model": with_weight(lambda t: t[..., None], "model"),
-    "moments of another model": lambda s: s["optimizer"]["state"][0].update(exp_avg=torch.ones(1)),
-    "averages of another model": lambda s: s["ema"]["shadow_params"].__setitem__(0, torch.ones(1)),
-    "averages gone": lambda s: s["ema"]["shadow_params"].pop(),
+    "of another format": lambda s: s.update(format=1),
+    "moments of another model": lambda s: s["optimisation"]["optimizer"]["state"][0].update(exp_avg=torch.ones(1)),
+    "averages of another model": lambda s: s["averages"]["averages"].update({first_of(s): torch.ones(1)}),
+    "averages gone": lambda s: s["averages"]["averages"].pop(first_of(s)),
+    "no ranks": lambda s: s.pop("ranks"),
     "not finite": with_weight(lambda t: t.fill_(torch.nan), "model"),
-    "no history": lambda s: s.update(history=[]),
-    "another history": lambda s: s["history"][0].update(x=1.0),
-    "an epoch that never comes": lambda s: s.update(epoch=99),
-    "an epoch that is none": lambda s: s.update(epoch="2"),
+    "no history": lambda s: s["place"].update(history=[]),
+    "another history": lambda s: s["place"]["history"][0].pop("train/mean/loss"),
+    "an epoch that never comes": lambda s: s["place"].update(epoch=99),
+    "an epoch that is none": lambda s: s["place"].update(epoch="2"),
 }
+
+
+def first_of(state: Content) -> str:
+    return next(iter(state["averages"]["averages"]))
 
 
 @pytest.mark.parametrize("name", [*STATES, *STATE_EDITS])
@@ -201,10 +206,11 @@ def test_a_state_that_cannot_be_resumed_is_put_aside_and_training_begins_anew(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path, grid = tmp_path / "last.pt", PreparedGrid.of("x1", store, statistics)
-    trained = trainer_of(experiment, [grid], path)
+    states, grid = tmp_path / "states", PreparedGrid.of("x1", store, statistics)
+    trained = trainer_of(experiment, [grid], states)
     trained.config = trained.config.replace(epochs=1, rollout_steps=(1,))
     trained.run()
+    (path,) = trained.store.files
     if name in STATES:
         STATES[name](path)
     else:
@@ -212,14 +218,14 @@ def test_a_state_that_cannot_be_resumed_is_put_aside_and_training_begins_anew(
         STATE_EDITS[name](state)
         save_tensors(state, path)
     broken = path.read_bytes()
-    fresh, again = (trainer_of(experiment, [grid], at) for at in (tmp_path / "other.pt", path))
-    assert not resume(again)
+    fresh, again = (trainer_of(experiment, [grid], at) for at in (tmp_path / "other", states))
+    assert not again.resume()
     assert not path.exists()
-    (kept,) = tmp_path.glob("last.damaged-*.pt")
+    (kept,) = states.glob("damaged-*.pt")
     assert kept.read_bytes() == broken
     assert f"warning: {path}: " in capsys.readouterr().err
-    assert (again.epoch, again.history) == (0, [])
+    assert (again.place.epoch, again.place.history) == (0, [])
     for own, new in zip(again.stepper.model.parameters(), fresh.stepper.model.parameters(), strict=True):
         assert torch.equal(own, new)
-    assert not again.optimizer.state
-    assert not (tmp_path / "touched").exists()
+    assert not again.optimisation.optimizer.state
+    assert not list(tmp_path.rglob("touched"))

@@ -442,10 +442,10 @@ def test_it_learns_on_two_grids_together(source: Path, tmp_path: Path) -> None:
     stores = [open_store(store_path(tmp_path / "prepared", f"x{factor}")) for factor in (1, 2)]
     statistics = compute_statistics(stores[0], experiment.data.periods.train)
     grids = [PreparedGrid.of(name, store, statistics) for name, store in zip(("x1", "x2"), stores, strict=True)]
-    trainer = trainer_of(experiment, grids, tmp_path / "last.pt")
+    trainer = trainer_of(experiment, grids, tmp_path / "states")
     trainer.run()
     for name in ("train/mean/loss", "train/x2/mean/loss", "val/mean/loss", "val/x2/mean/loss"):
-        assert 0 < trainer.history[1][name] < trainer.history[0][name], name
+        assert 0 < trainer.place.history[1][name] < trainer.place.history[0][name], name
     again = parse_model(experiment.dump()["model"], "last.pt")
     assert again == experiment.model
     context = OceanContext.of(grids[1].packing, statistics, stores[1].grid)

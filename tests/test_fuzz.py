@@ -11,11 +11,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -267,12 +268,13 @@ def test_what_has_a_plan_can_be_built_and_stepped(
     grid, folder = PreparedGrid.of("x1", store, statistics), tmp_path_factory.getbasetemp()
     with bounded(60):
         trainer = build_trainer(
-            experiment.training, {"x1": grid}, Runtime(), Workspace(folder, folder), folder / "last.pt", lambda *_: None
+            experiment.training, {"x1": grid}, Runtime(), Workspace(folder, folder), folder / "states"
         )
-        for phase, data in enumerate(trainer.train_loaders):
-            batch = data.data.load(Draw("x1", [0, 1]))
-            output = trainer.stepper.train_batch(batch, experiment.train.rollout_steps[phase])
-            output.loss.backward()
-        trainer.optimizer.step()
-        trainer.ema.update()
+        for phase, loader in zip(trainer.phases.phases, trainer.loaders.train, strict=True):
+            batch = loader.data.load(Draw("x1", [0, 1]))
+            generators = [torch.Generator() for _ in range(2)]
+            trainer.optimisation.backward(trainer.stepper.train_batch(batch, phase.longest, generators).loss)
+        with suppress(NotFiniteError):  # of a rate or weights that no one would use
+            trainer.optimisation.step()
+        trainer.averages.update()
     seen["stepped"] += 1

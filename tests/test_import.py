@@ -21,7 +21,7 @@ from ocean_emulators.files import sha256
 from ocean_emulators.jobs.train import write_results
 from ocean_emulators.models.released.published import load
 from ocean_emulators.tensors import load_tensors, save_tensors
-from ocean_emulators.train.trainer import Trainer, averaged_state_dict
+from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import TrainingFiles, Workspace
 from tests import released, tiny
 from tests.trainers import trainer_of
@@ -153,7 +153,7 @@ def trainer_from(
     tree = tiny.experiment(initial_weights=initial, **{"rollout_steps": [1], "epochs": 0, **train})
     tree["model"] |= model or {}
     experiment = parse(Experiment, tree, "tiny")
-    return experiment, trainer_of(experiment, [grid], scratch / "last.pt", workspace=Workspace.here())
+    return experiment, trainer_of(experiment, [grid], scratch, workspace=Workspace.here())
 
 
 PUBLISHED = {
@@ -181,22 +181,22 @@ def test_without_epochs_the_result_is_what_it_began_from(project: Path, grid: Pr
 
     _, longer = trainer_from("seed1.pt", grid, project, model=PUBLISHED, epochs=1)
     longer.run()
-    assert [*history.columns, "train/seconds"] == ["epoch", *longer.history[0]]
+    assert [*history.columns, "train/seconds"] == ["epoch", *longer.place.history[0]]
 
 
 def test_training_goes_on_from_the_weights(project: Path, grid: PreparedGrid) -> None:
     _, first = trainer_from_scratch(project, grid)
     _, second = trainer_from("own.pt", grid, project, epochs=1, learning_rate=1e-4)
-    averages = averaged_state_dict(first.stepper.model, first.ema)
+    averages = first.averages.averaged_state()
     assert all(torch.equal(averages[n], p) for n, p in second.stepper.model.named_parameters())
     second.run()
-    assert second.history[0]["train/mean/loss"] < first.history[0]["train/mean/loss"]
+    assert second.place.history[0]["train/mean/loss"] < first.place.history[0]["train/mean/loss"]
 
 
 def trainer_from_scratch(project: Path, grid: PreparedGrid) -> tuple[Experiment, Trainer]:
     """One epoch, saved as a checkpoint of the project's own."""
     experiment = parse(Experiment, tiny.experiment(epochs=1, rollout_steps=[1]), "tiny")
-    trainer = trainer_of(experiment, [grid], project / "scratch.pt")
+    trainer = trainer_of(experiment, [grid], project / "scratch")
     trainer.run()
     results(trainer, experiment, grid, project).checkpoint.rename("own.pt")
     return experiment, trainer

@@ -13,7 +13,9 @@ from ocean_emulators.datasets.loading.train_data import Batch, Windows
 from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.losses.masked import LossConfig, MaskedLoss
+from ocean_emulators.losses.config import LossConfig
+from ocean_emulators.losses.grid import LossGrid
+from ocean_emulators.losses.rollout import RolloutLoss
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.samudra import SamudraConfig
 from ocean_emulators.stepper import Stepper
@@ -66,10 +68,9 @@ def mean_square(predicted: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([((a - b)[wet] ** 2).mean() for a, b, wet in zip(predicted, truth, mask, strict=True)])
 
 
-def loss_of(store: PackedStore, statistics: Statistics, packing: Packing) -> MaskedLoss:
+def loss_of(store: PackedStore, statistics: Statistics, packing: Packing) -> RolloutLoss:
     context = OceanContext.of(packing, statistics, store.grid)
-    names = [c.field.name for c in store.prognostic]
-    return LossConfig(unit="state").build(context, names, torch.tensor(store.grid.area))
+    return LossConfig(unit="state").build({"x1": LossGrid.of(context, store.grid, store.prognostic)})
 
 
 @pytest.mark.parametrize("config", [PRESENT_AND_NEXT, PAIRS], ids=["1-1", "2-2"])
@@ -77,7 +78,7 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
     config: SamudraConfig, store: PackedStore, statistics: Statistics, packing: Packing, experiment: Experiment
 ) -> None:
     loss = loss_of(store, statistics, packing)
-    stepper = Stepper(Linear(config.output_states), config, {"x1": loss})
+    stepper = Stepper(Linear(config.output_states), config, loss)
     period = experiment.data.periods.test
     rows = Rows(store, packing, store.indices(period, "test"), "host", normalised=False)
     calls = 4 // config.output_states
@@ -155,7 +156,7 @@ def test_validation_leaves_no_trace(store: PackedStore, statistics: Statistics, 
     torch.manual_seed(0)
     config = SamudraConfig(widths=(4,), dilation=(1,), expansion=1, norm="batch")
     model = config.build(OceanContext.of(packing, statistics, store.grid))
-    stepper = Stepper(model, config, {"x1": loss_of(store, statistics, packing)})
+    stepper = Stepper(model, config, loss_of(store, statistics, packing))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     output = stepper.validate_batch(batch_of(packing, store, 0, 2, 3), 2)
     assert not output.loss.requires_grad
@@ -170,8 +171,8 @@ def test_noise_is_of_training_alone_and_follows_from_the_seed(
     loss = loss_of(store, statistics, packing)
     batch = batch_of(packing, store, 0, 1, 3)
     noise = torch.ones(len(store.prognostic), 1, 1)
-    noisy = Stepper(Gain(), PRESENT_AND_NEXT, {"x1": loss}, input_noise={"x1": noise})
-    quiet = Stepper(Gain(), PRESENT_AND_NEXT, {"x1": loss})
+    noisy = Stepper(Gain(), PRESENT_AND_NEXT, loss, input_noise={"x1": noise})
+    quiet = Stepper(Gain(), PRESENT_AND_NEXT, loss)
 
     def trained(seed: int) -> Tensor:
         return noisy.train_batch(batch, 2, torch.Generator().manual_seed(seed)).loss

@@ -9,6 +9,7 @@ import torch
 
 from ocean_emulators.build import context_of
 from ocean_emulators.config.base import parse
+from ocean_emulators.datasets.loading.samplers import BatchSampler
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.datasets.statistics.compute import compute_statistics
@@ -17,10 +18,9 @@ from ocean_emulators.datasets.store.packed_store import PackedStore, open_store,
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.tensors import load_tensors, save_tensors
-from ocean_emulators.train.schedules import schedule
-from ocean_emulators.train.trainer import Trainer, averaged_state_dict
+from ocean_emulators.train.schedules import ScheduleConfig
 from tests import tiny
-from tests.trainers import quiet, trainer_of
+from tests.trainers import trainer_of
 
 
 @pytest.fixture
@@ -28,64 +28,19 @@ def grid(store: PackedStore, statistics: Statistics) -> PreparedGrid:
     return PreparedGrid.of("x1", store, statistics)
 
 
-class Interrupted(Exception):
-    pass
-
-
-def interrupt(epoch: int, logs: dict[str, float]) -> None:
-    raise Interrupted
-
-
-def history(trainer: Trainer) -> list[dict[str, float]]:
-    return [{k: v for k, v in logs.items() if k != "train/seconds"} for logs in trainer.history]
-
-
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_an_interrupted_run_ends_as_an_uninterrupted_one_bit_for_bit(
-    norm: str, grid: PreparedGrid, tmp_path: Path
-) -> None:
-    tree = tiny.experiment(epochs=3, rollout_steps=[1, 1, 2], input_noise=0.2)
-    tree["model"]["norm"] = norm
-    experiment = parse(Experiment, tree, "tiny")
-    whole = trainer_of(experiment, [grid], tmp_path / "whole.pt")
-    whole.run()
-
-    path = tmp_path / "parts.pt"
-    for epoch in (1, 2):
-        part = trainer_of(experiment, [grid], path, interrupt)
-        assert part.resume() == (epoch > 1)
-        with pytest.raises(Interrupted):
-            part.run()
-        assert part.epoch == epoch
-    last = trainer_of(experiment, [grid], path)
-    assert last.resume()
-    last.run()
-
-    raw, resumed = whole.stepper.model.state_dict(), last.stepper.model.state_dict()
-    averages, resumed_averages = (averaged_state_dict(t.stepper.model, t.ema) for t in (whole, last))
-    for name in raw:
-        assert torch.equal(raw[name], resumed[name]), name
-        assert torch.equal(averages[name], resumed_averages[name]), name
-    assert history(whole) == history(last)
-    assert len(last.history) == 3
-    assert any(not torch.equal(raw[name], averages[name]) for name, _ in whole.stepper.model.named_parameters())
-
-
 def test_it_learns(grid: PreparedGrid, tmp_path: Path) -> None:
     experiment = parse(Experiment, tiny.experiment(epochs=4, rollout_steps=[1], batch_size=8), "tiny")
-    trainer = trainer_of(experiment, [grid], tmp_path / "last.pt")
+    trainer = trainer_of(experiment, [grid], tmp_path)
     trainer.run()
-    losses = [logs["train/mean/loss"] for logs in trainer.history]
+    losses = [logs["train/mean/loss"] for logs in trainer.place.history]
     assert losses[-1] < 0.8 * losses[0]
-    assert trainer.history[-1]["val/mean/loss"] < trainer.history[0]["val/mean/loss"]
-    assert trainer.history[-1]["train/loss/variable/zos"] == trainer.history[-1]["train/loss/channel/zos"]
+    assert trainer.place.history[-1]["val/mean/loss"] < trainer.place.history[0]["val/mean/loss"]
+    assert trainer.place.history[-1]["train/loss/variable/zos"] == trainer.place.history[-1]["train/loss/channel/zos"]
 
 
 def test_another_seed_is_another_run(grid: PreparedGrid, tmp_path: Path) -> None:
     first, again, other = (
-        trainer_of(
-            parse(Experiment, tiny.experiment(seed=seed), "tiny"), [grid], tmp_path / "last.pt", quiet
-        ).stepper.model.state_dict()
+        trainer_of(parse(Experiment, tiny.experiment(seed=seed), "tiny"), [grid], tmp_path).stepper.model.state_dict()
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -95,11 +50,12 @@ def test_another_seed_is_another_run(grid: PreparedGrid, tmp_path: Path) -> None
 def test_without_a_checkpoint_there_is_nothing_to_resume(
     grid: PreparedGrid, experiment: Experiment, tmp_path: Path
 ) -> None:
-    assert not trainer_of(experiment, [grid], tmp_path / "last.pt").resume()
+    assert not trainer_of(experiment, [grid], tmp_path).resume()
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
-    rates = [schedule(step, 100, 0.1) for step in range(101)]
+    schedule = ScheduleConfig(warmup_fraction=0.1)
+    rates = [schedule.share(step, 100) for step in range(101)]
     assert rates[:10] == pytest.approx([(step + 1) / 11 for step in range(10)])
     assert rates[10] == 1
     assert rates[55] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
@@ -135,22 +91,17 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     grids = [PreparedGrid.of(name, store, statistics) for name, store in stores.items()]
     assert [grid.store.grid.shape for grid in grids] == [(16, 32), (8, 16)]
 
-    whole = trainer_of(both, grids, tmp_path / "whole.pt")
-    draws = whole.samplers[0].batches(epoch=0)
+    whole = trainer_of(both, grids, tmp_path / "whole")
+    sampler = whole.loaders.train[0].batches
+    assert isinstance(sampler, BatchSampler)
+    draws = sampler.batches(epoch=0)
     shown = [sum(len(draw.indices) for draw in draws if draw.grid == name) for name in ("x1", "x2")]
     assert shown == [145, round(0.5 * 145)]
     whole.run()
     for name in ("train/mean/loss", "train/x2/mean/loss", "val/mean/loss", "val/x2/mean/loss"):
-        assert 0 < whole.history[1][name] < whole.history[0][name], name
-    assert not any("x4" in name for name in whole.history[0])
+        assert 0 < whole.place.history[1][name] < whole.place.history[0][name], name
+    assert not any("x4" in name for name in whole.place.history[0])
 
-    part = trainer_of(both, grids, tmp_path / "parts.pt", interrupt)
-    with pytest.raises(Interrupted):
-        part.run()
-    rest = trainer_of(both, grids, tmp_path / "parts.pt")
-    assert rest.resume()
-    rest.run()
-    assert history(rest) == history(whole)
     # The weights belong to no grid: they load into a model for one that was not trained on.
     coarsest = open_store(store_path(tmp_path / "prepared", "x4"))
     both.model.build(context_of(PreparedGrid.of("x4", coarsest, statistics))).load_state_dict(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ocean_emulators.distributed import Ranks
+from ocean_emulators.distributed import ALONE, Ranks
 
 
 class Accumulator:
@@ -19,7 +19,7 @@ class Accumulator:
         self,
         shapes: Mapping[str, tuple[int, ...]],
         device: torch.device,
-        ranks: Ranks = Ranks(),
+        ranks: Ranks = ALONE,
         dtype: torch.dtype = torch.float64,
     ) -> None:
         sizes = [math.prod(shape) for shape in shapes.values()]

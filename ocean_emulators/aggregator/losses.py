@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ocean_emulators.aggregator.accumulator import Accumulator
-from ocean_emulators.distributed import Ranks
+from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.stepper import BatchOutput
 
@@ -48,7 +48,7 @@ class LossMeans:
         channels: Sequence[Channel],
         grids: Sequence[str],
         device: torch.device,
-        ranks: Ranks = Ranks(),
+        ranks: Ranks = ALONE,
     ) -> None:
         self.channels, self.labels = tuple(channels), labels_of(label, grids)
         shapes: dict[str, tuple[int, ...]] = {}

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from ocean_emulators.aggregator.accumulator import Accumulator
 from ocean_emulators.datasets.prepared import PreparedGrid
-from ocean_emulators.distributed import Ranks
+from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.stepper import Fields
 
 
 class Maps:
     """The first predicted state on one grid: its mean, and its snapshot in the first window, which is always the same."""
 
-    def __init__(self, grid: PreparedGrid, ranks: Ranks = Ranks()) -> None:
+    def __init__(self, grid: PreparedGrid, ranks: Ranks = ALONE) -> None:
         mask = grid.packing.prognostic_mask
         shapes = {"truth": tuple(mask.shape), "error": tuple(mask.shape), "windows": ()}
         self.grid = grid

@@ -11,7 +11,7 @@ from ocean_emulators.aggregator.accumulator import Accumulator
 from ocean_emulators.aggregator.losses import mean
 from ocean_emulators.aggregator.reduced import FieldMetrics
 from ocean_emulators.datasets.prepared import PreparedGrid
-from ocean_emulators.distributed import Ranks
+from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.ocean.diagnostics import HEAT_CONTENT, heat_per_degree
 from ocean_emulators.stepper import Fields
 
@@ -36,7 +36,7 @@ class OneStepScores:
     The latter is a mean over channels of the RMSE in units of the channel's standard deviation.
     """
 
-    def __init__(self, grid: PreparedGrid, steps: int, ranks: Ranks = Ranks()) -> None:
+    def __init__(self, grid: PreparedGrid, steps: int, ranks: Ranks = ALONE) -> None:
         """`steps` is the number of states that windows predict."""
         self.stacks = [channels_of(grid), *heat_content_of(grid)]
         shapes: dict[str, tuple[int, ...]] = {

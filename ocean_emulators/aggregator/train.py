@@ -7,7 +7,7 @@ import torch
 
 from ocean_emulators.aggregator.accumulator import Accumulator
 from ocean_emulators.aggregator.losses import LossMeans
-from ocean_emulators.distributed import Ranks
+from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.stepper import BatchOutput
 
@@ -16,7 +16,7 @@ class TrainAggregator:
     """Mean losses over the batches of an epoch, see `LossMeans`, and of those since they were last asked for."""
 
     def __init__(
-        self, channels: Sequence[Channel], grids: Sequence[str], device: torch.device, ranks: Ranks = Ranks()
+        self, channels: Sequence[Channel], grids: Sequence[str], device: torch.device, ranks: Ranks = ALONE
     ) -> None:
         self.losses = LossMeans("train", channels, grids, device, ranks)
         self.lately = Accumulator(dict.fromkeys(grids, (2,)), device, ranks)

@@ -23,14 +23,14 @@ from ocean_emulators.aggregator.losses import LossMeans
 from ocean_emulators.aggregator.maps import Maps
 from ocean_emulators.aggregator.one_step import OneStepScores
 from ocean_emulators.datasets.prepared import PreparedGrid
-from ocean_emulators.distributed import Ranks
+from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.stepper import BatchOutput
 
 
 class ValidateAggregator:
     """What a validation says of a model, on each grid, named as losses are."""
 
-    def __init__(self, grids: Mapping[str, PreparedGrid], steps: int, ranks: Ranks = Ranks()) -> None:
+    def __init__(self, grids: Mapping[str, PreparedGrid], steps: int, ranks: Ranks = ALONE) -> None:
         """`steps` is the number of states that windows predict."""
         first = next(iter(grids.values()))
         self.losses = LossMeans("val", first.store.prognostic, list(grids), first.packing.device, ranks)

@@ -1,7 +1,5 @@
 """Training, from prepared data to a checkpoint and its history."""
 
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,18 +7,19 @@ import pandas as pd
 
 from ocean_emulators.build import build_trainer, open_grids
 from ocean_emulators.datasets.prepared import PreparedGrid
+from ocean_emulators.distributed import Ranks
 from ocean_emulators.jobs.base import Report, leaving_results
 from ocean_emulators.jobs.contents import contents
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import TrainSections
-from ocean_emulators.train.trainer import BrokenState, Trainer, averaged_state_dict
+from ocean_emulators.train.trainer import QUIET, Reports, Trainer
 from ocean_emulators.workspace import TrainingFiles, Workspace
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Trains an emulator; see `Job`."""
+    """Trains an emulator, alone or, where RANK and its like are set, as one rank of several; see `Job`."""
 
     sections: TrainSections
     workspace: Workspace
@@ -35,46 +34,46 @@ class TrainJob:
 
     def run(self, report: Report) -> None:
         """See `Job`."""
-        grids = open_grids(self.workspace, self.sections, self.runtime.start())
+        ranks = Ranks.from_environment()
+        device = self.runtime.start(ranks.local_rank)
+        with ranks.joined(device, self.runtime.patience_s):
+            grids = open_grids(self.workspace, self.sections, device)
+            reports = self._reports(report) if ranks.first else QUIET
+            trainer = build_trainer(
+                self.sections, grids, self.runtime, self.workspace, self.folder / "states", reports, ranks
+            )
+            if trainer.resume() and ranks.first:
+                self._tell_resumed(trainer, report)
+            trainer.run()
+            if ranks.first:
+                with leaving_results(self) as folder:
+                    write_results(trainer, self.sections, next(iter(grids.values())), TrainingFiles(folder))
+                print(*trainer.ledger.lines(), sep="\n", flush=True)
+
+    def _reports(self, report: Report) -> Reports:
         epochs = self.sections.train.epochs
 
-        def after_epoch(epoch: int, logs: dict[str, float]) -> None:
-            print(
-                f"epoch {epoch}/{epochs}: loss {logs['train/mean/loss']:.4f}, "
-                f"validation {logs['val/mean/loss']:.4f}, {logs['train/seconds']:.1f} s",
-                flush=True,
-            )
-            report(logs, epoch)
+        def epoch(number: int, logs: dict[str, float]) -> None:
+            validation = f", validation {logs['val/mean/loss']:.4f}" if "val/mean/loss" in logs else ""
+            loss, seconds = logs["train/mean/loss"], logs["train/seconds"]
+            print(f"epoch {number}/{epochs}: loss {loss:.4f}{validation}, {seconds:.1f} s", flush=True)
+            report(logs, number)
 
-        trainer = build_trainer(
-            self.sections, grids, self.runtime, self.workspace, self.folder / "last.pt", after_epoch
-        )
-        if resume(trainer):
-            print(f"resuming after epoch {trainer.epoch} of {epochs}", flush=True)
+        return Reports(epoch, lambda step, numbers: report(numbers, step))
+
+    def _tell_resumed(self, trainer: Trainer, report: Report) -> None:
+        place = trainer.place
+        within = f" and {place.position} batches of the next" if place.position else ""
+        print(f"resuming after epoch {place.epoch} of {self.sections.train.epochs}{within}", flush=True)
+        if place.history:
             # The interruption may have come after the epoch was saved and before it was recorded.
-            report(trainer.history[-1], trainer.epoch)
-        trainer.run()
-        with leaving_results(self) as folder:
-            write_results(trainer, self.sections, next(iter(grids.values())), TrainingFiles(folder))
-
-
-def resume(trainer: Trainer) -> bool:
-    """Go back to the saved state, if there is one; one that is damaged is put aside, and training begins anew."""
-    try:
-        return trainer.resume()
-    except BrokenState as error:
-        kept = trainer.checkpoint.with_suffix(f".damaged-{time.strftime('%Y%m%dT%H%M%S')}.pt")
-        trainer.checkpoint.rename(kept)
-        warning = f"warning: {error}; it is kept as {kept.name} until the training is done, which begins anew"
-        print(warning, file=sys.stderr, flush=True)
-        return False
+            report(place.history[-1], place.epoch)
 
 
 def write_results(trainer: Trainer, sections: TrainSections, grid: PreparedGrid, files: TrainingFiles) -> None:
     """The checkpoint that is handed on, and a row of the history for each epoch."""
-    history = pd.DataFrame(trainer.history, columns=trainer.logged)
+    history = pd.DataFrame(trainer.place.history, columns=[*trainer.logged])
     history.insert(0, "epoch", range(1, len(history) + 1))
     history.to_csv(files.history, index=False)
-    model = trainer.stepper.model
-    averaged = averaged_state_dict(model, trainer.ema)
-    Checkpoint.of(grid, sections.read, model.state_dict(), averaged).save(files.checkpoint)
+    model, averaged = trainer.weights()
+    Checkpoint.of(grid, sections.read, model, averaged).save(files.checkpoint)

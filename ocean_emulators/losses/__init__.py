@@ -1,5 +1,5 @@
-"""Training losses."""
+"""Training losses: terms (masked, gradient, spectral), and what weighs and sums them (dynamic, rollout)."""
 
 from ocean_emulators.exports import exports
 
-__getattr__ = exports(__name__, {"LossConfig": "masked", "MaskedLoss": "masked"})
+__getattr__ = exports(__name__, {"LossConfig": "config", "LossGrid": "grid", "RolloutLoss": "rollout"})

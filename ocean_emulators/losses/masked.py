@@ -1,60 +1,59 @@
-"""Training losses: errors over wet cells only, so that a channel counts alike whatever its share of land."""
+"""Errors of cells, and their mean over the wet ones of each channel."""
 
 from typing import Literal
 
-import torch
-from pydantic import field_validator
 from torch import Tensor, nn
+from torch.nn.functional import huber_loss
 
-from ocean_emulators.config.base import Config
-from ocean_emulators.config.bounds import Factor
-from ocean_emulators.models.base import OceanContext
+from ocean_emulators.losses.grid import LossGrid
 
-
-class LossConfig(Config):
-    metric: Literal["mse", "mae"] = "mse"
-    """squared or absolute error"""
-    unit: Literal["state", "change"] = "change"
-    """what errors are divided by: each channel's standard deviation, or that of its change over one step"""
-    area_weighted: bool = False
-    """weigh cells by their wet area instead of equally"""
-    field_weights: dict[str, Factor] | None = None
-    """factors on the loss of some fields, by field name, such as {thetao: 2.0}; others have 1, and null gives it to all"""
-
-    @field_validator("field_weights")
-    @classmethod
-    def _none_is_null(cls, value: dict[str, float] | None) -> dict[str, float] | None:
-        return (
-            value or None
-        )  # `dvc exp run -S` can put a mapping in the place of null, but no new key into an empty one
-
-    def build(self, ocean: OceanContext, field_names: list[str], area: Tensor) -> "MaskedLoss":
-        """The loss for an ocean; `field_names` [channel] are the fields of its channels.
-
-        `area` is the wet area of their cells, [channel, lat, lon], or [lat, lon] where it is the same for all.
-        """
-        scale = ocean.change_scale if self.unit == "change" else torch.ones_like(ocean.change_scale)
-        weight = torch.tensor([(self.field_weights or {}).get(name, 1.0) for name in field_names])
-        cells = ocean.mask.float() * (area.float() if self.area_weighted else 1.0)
-        return MaskedLoss(self.metric, scale, weight, cells)
+Metric = Literal["mse", "mae", "huber"]
+POWER = {"mse": 2, "mae": 1}
+"""What power of its unit an error has, by its metric."""
 
 
-class MaskedLoss(nn.Module):
-    """Mean error of each channel over wet cells."""
+def cell_weights(grid: LossGrid, area_weighted: bool, normalised_by: Literal["wet", "all"]) -> Tensor:
+    """What the error of a cell counts in the mean of its channel, [channel, lat, lon], 0 on land.
 
-    scale: Tensor
-    cell_weight: Tensor
+    The weights add up to 1 over wet cells, or would do so over all cells if land had its own.
+    """
+    wet = grid.wet_area if area_weighted else grid.ocean.mask.double()
+    if normalised_by == "wet":
+        return wet / wet.sum((-2, -1), keepdim=True)
+    return wet / (grid.area.sum() if area_weighted else grid.area.numel())
 
-    def __init__(self, metric: str, scale: Tensor, weight: Tensor, cells: Tensor) -> None:
-        """`scale` and `weight` are [channel], `cells` is [channel, lat, lon], zero on land."""
+
+class MaskedError(nn.Module):
+    """Mean error of each channel.
+
+    Parameters
+    ----------
+    metric: squared error e², absolute error |e|, or Huber's (1964, doi:10.1214/aoms/1177703732): e²/2, beyond the
+        threshold d continued as the straight line d (|e| - d/2)
+    threshold: of Huber's error, in units
+    unit: [channel], what errors are divided by
+    cells: [channel, lat, lon], see `cell_weights`
+    weight: [channel], a factor
+    """
+
+    weight: Tensor
+    inverse_unit: Tensor
+
+    def __init__(self, metric: Metric, threshold: float, unit: Tensor, cells: Tensor, weight: Tensor) -> None:
         super().__init__()
-        self.metric = metric
-        self.register_buffer("scale", scale[:, None, None], persistent=False)
-        normalised = weight[:, None, None] * cells / cells.sum((-2, -1), keepdim=True)
-        self.register_buffer("cell_weight", normalised, persistent=False)
+        self.metric, self.threshold = metric, threshold
+        # Where the unit can go into the weights, that saves a division for every cell of a batch.
+        factor = weight / unit.double() ** POWER.get(metric, 0)
+        self.register_buffer("weight", (factor[:, None, None] * cells).float(), persistent=False)
+        self.register_buffer("inverse_unit", 1 / unit[:, None, None], persistent=False)
 
     def forward(self, predicted: Tensor, truth: Tensor) -> Tensor:
-        """[..., channel, lat, lon] normalised -> [channel], mean over the leading dimensions; their mean is the loss."""
-        error = (predicted - truth) / self.scale
-        error = error.square() if self.metric == "mse" else error.abs()
-        return (error * self.cell_weight).sum((-2, -1)).flatten(0, -2).mean(0)
+        """[..., channel, lat, lon] twice -> [..., channel]"""
+        return (self._of_cells(predicted - truth) * self.weight).sum((-2, -1))
+
+    def _of_cells(self, error: Tensor) -> Tensor:
+        if self.metric == "mse":
+            return error.square()
+        if self.metric == "mae":
+            return error.abs()
+        return huber_loss(error * self.inverse_unit, error.new_zeros(()).expand_as(error), "none", self.threshold)

@@ -20,7 +20,7 @@ from ocean_emulators.registry import Registry
 
 _POSITIONAL_STD = 1e-5
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -44,8 +44,8 @@ class BaseModelConfig(Config):
     bathymetry: bool = False
     """give the network how deep each cell's column is: the share of the predicted channels that are wet in it (1 channel)"""
     precision: Precision = "float32"
-    """arithmetic inside the network; its last layer, states and losses are float32 always (on a GPU, torch multiplies
-    what convolutions of float32 are given in TF32, unless torch.backends.cudnn.allow_tf32 is set to False)"""
+    """arithmetic inside the network; its last layer, states and losses are float32 always;
+    float16, for GPUs without bfloat16, is trained with a factor on the loss"""
     checkpointing: Checkpointing = "none"
     """activation checkpointing: what the backward pass recomputes instead of keeping it in memory: nothing (none), all
     inside each block (layers), or all inside but the results of convolutions (convolutions); a Perceiver that works in
@@ -75,6 +75,11 @@ class BaseModelConfig(Config):
         UserError
             For a grid that it can't run on.
         """
+
+    def autocast(self, x: Tensor) -> torch.autocast:
+        """Arithmetic of `precision` while a block computes from `x`."""
+        dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
+        return torch.autocast(x.device.type, dtype, enabled=self.precision != "float32")
 
     @property
     def family(self) -> str:

@@ -7,7 +7,6 @@ and upsampling that is periodic in longitude.
 from functools import partial
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
@@ -108,7 +107,7 @@ class Samudra(BaseModel):
 
     def network(self, x: Tensor, grid: str | None = None) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid"""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with self.config.autocast(x):
             x = self.unet(x)
         out: Tensor = self.decoder(x.float())
         return out

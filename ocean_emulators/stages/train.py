@@ -1,5 +1,6 @@
 """Stage `train`: from prepared data to a checkpoint and its history."""
 
+from ocean_emulators.distributed import Ranks
 from ocean_emulators.jobs.train import TrainJob
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.stages.base import Launch, finish
@@ -8,7 +9,8 @@ from ocean_emulators.workspace import Workspace
 
 
 def main(sections: TrainSections, workspace: Workspace, runtime: Runtime, launch: Launch) -> None:
-    """Have the job done, and put its results into `outputs/train`."""
+    """Have the job done, and put its results into `outputs/train`; of several ranks, the first does."""
     job = TrainJob.of(sections, workspace, runtime)
     launch(job)
-    finish(job, "train", workspace.training.folder)
+    if Ranks.from_environment().first:
+        finish(job, "train", workspace.training.folder)

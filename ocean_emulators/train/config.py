@@ -1,7 +1,7 @@
 """How the emulator is trained."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,8 +10,10 @@ from ocean_emulators.config.bounds import Count, Factor, Seed, Share
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError
 from ocean_emulators.files import sha256
-from ocean_emulators.losses.masked import LossConfig
+from ocean_emulators.losses.config import LossConfig
 from ocean_emulators.models.families import ModelConfig
+from ocean_emulators.train.schedules import ScheduleConfig
+from ocean_emulators.train.selection import EarlyStopping, RolloutValidation
 from ocean_emulators.workspace import Workspace
 
 
@@ -59,9 +61,15 @@ class TrainConfig(Config):
     """passes over the training period; 0 takes the initial weights as they are"""
     batch_size: Count
     """windows per optimiser step, over all processes together"""
+    accumulation_steps: Count = 1
+    """micro-batches that a process takes its share of a batch in, one after the other: less memory, the same gradient"""
     rollout_steps: tuple[Count, ...] = Field(min_length=1)
-    """length of the rollout that the loss sees, in model steps (K); several are used one after the other, each for
-    an equal share of the epochs, of which there are at least as many; validation uses the last"""
+    """length of the rollout that the loss sees, in model steps (K); several are used one after the other; validation uses
+    the last"""
+    rollout_epochs: tuple[Count, ...] | None = None
+    """for how many epochs each of rollout_steps is used; null gives each an equal share"""
+    rollout_probabilities: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None = None
+    """draw one of rollout_steps for each batch with these probabilities, instead of one after the other"""
     passes: tuple[Annotated[float, Field(ge=0, le=1000)], ...] = Field((1.0,), min_length=1)
     """how often an epoch shows each window of a resolution, for the resolutions of data.coarsen in their order; those that
     it does not reach, and those with 0, are not trained on. Batches hold one resolution each, in random order"""
@@ -70,12 +78,14 @@ class TrainConfig(Config):
     validation and rollouts step from state to state"""
     detach_every: int = Field(0, ge=0, le=1_000_000)
     """cut the gradient before every n-th model step of a rollout; 0 = back-propagate through all of it"""
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    """Adam with weight decay as part of the gradient (adam) or beside it (adamw)"""
     learning_rate: float = Field(gt=0, le=1000)
-    """highest learning rate of Adam"""
-    warmup_fraction: Share = 0.05
-    """share of all optimiser steps over which the learning rate rises from zero; then it falls to zero as a cosine"""
+    """highest learning rate"""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """how the learning rate changes"""
     weight_decay: Factor = 0.0
-    """decoupled weight decay (AdamW); 0 is Adam"""
+    """weight decay; 0 makes adamw and adam the same"""
     adam_betas: tuple[Share, Share] = (0.9, 0.999)
     """decay of Adam's averages of the gradient and of its square"""
     input_noise: Factor = 0.0
@@ -83,8 +93,23 @@ class TrainConfig(Config):
     the emulator to pull its own errors back"""
     gradient_clip: float = Field(1.0, ge=1e-6, le=1e30)
     """largest norm of the gradient"""
+    skip_nonfinite: int = Field(0, ge=0, le=1_000_000)
+    """batches that may be left out because their loss or gradient is not finite; at one more, training stops"""
     ema_decay: Share = 0.999
     """decay per optimiser step of the weights' moving average, which is what validation and evaluation use"""
+    ema_warmup: bool = True
+    """let the average follow faster in the beginning: after n steps its decay is at most (1 + n) / (10 + n)"""
+    validate_every: Count = 1
+    """epochs between validations; after the last epoch there is always one"""
+    rollout_validation: RolloutValidation | None = None
+    """free rollouts from several starts of the validation period, scored with each validation; null makes none"""
+    hand_on: Literal["last", "best"] = "last"
+    """which weights evaluation gets: those after the last epoch, or after the best one by best_by"""
+    best_by: str = "val/mean/loss"
+    """the number of the history that is lowest for the best epoch, such as val/mean/loss, or val/rollout/nrmse/mean (which
+    needs rollout_validation)"""
+    early_stopping: EarlyStopping | None = None
+    """end training when best_by no longer falls; null trains for all epochs"""
     loss: LossConfig = LossConfig()
     """what is minimised"""
 
@@ -115,7 +140,11 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _each_setting_has_its_turn(self) -> "TrainConfig":
         steps = list(self.rollout_steps)
-        if 0 < self.epochs < len(steps):
+        if self.rollout_probabilities is not None:
+            self._require_probabilities()
+        elif self.rollout_epochs is not None:
+            self._require_phases()
+        elif 0 < self.epochs < len(steps):
             raise ValueError(
                 f"rollout_steps: found {steps}, of which {self.epochs} epoch(s) leave out {len(steps) - self.epochs}; give at "
                 f"most {self.epochs}, or {len(steps)} epochs or more"
@@ -124,6 +153,37 @@ class TrainConfig(Config):
             raise ValueError(
                 f"detach_every: found {self.detach_every}, but rollouts of {max(steps)} model step(s) (rollout_steps) have no "
                 "such step, so that nothing is cut; give 0, or fewer than there are"
+            )
+        if self.accumulation_steps > self.batch_size:
+            raise ValueError(
+                f"accumulation_steps: found {self.accumulation_steps}, more than the {self.batch_size} window(s) of a batch "
+                "(batch_size)"
+            )
+        return self
+
+    def _require_probabilities(self) -> None:
+        odds, steps = list(self.rollout_probabilities or ()), list(self.rollout_steps)
+        if self.rollout_epochs is not None:
+            raise ValueError("rollout_probabilities: rollout_epochs is given too; draw lengths, or set epochs for each")
+        if len(odds) != len(steps):
+            raise ValueError(f"rollout_probabilities: found {odds}: expected one for each of rollout_steps, {steps}")
+        if abs(sum(odds) - 1) > 1e-6:
+            raise ValueError(f"rollout_probabilities: found {odds}, together {sum(odds):g}: expected 1")
+        if len(set(steps)) < len(steps):
+            raise ValueError(f"rollout_steps: found {steps}: expected each length once, where they are drawn")
+
+    def _require_phases(self) -> None:
+        epochs, steps = list(self.rollout_epochs or ()), list(self.rollout_steps)
+        if len(epochs) != len(steps):
+            raise ValueError(f"rollout_epochs: found {epochs}: expected one for each of rollout_steps, {steps}")
+        if self.epochs and sum(epochs) != self.epochs:
+            raise ValueError(f"rollout_epochs: found {epochs}, together {sum(epochs)}: expected epochs, {self.epochs}")
+
+    @model_validator(mode="after")
+    def _best_is_known(self) -> "TrainConfig":
+        if self.best_by.startswith("val/rollout/") and self.rollout_validation is None:
+            raise ValueError(
+                f"best_by: found {self.best_by!r}, which rollout_validation makes; set it, or choose another"
             )
         return self
 

@@ -1,200 +1,425 @@
-"""Training: K-step rollouts with Adam, a cosine schedule, gradient clipping and an average of the weights."""
+"""The training loop: it turns the crank, and knows its parts, not where they come from."""
 
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from torch_ema import ExponentialMovingAverage
-from tqdm import tqdm
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
 from ocean_emulators.datasets.loading.loader import Loader
-from ocean_emulators.datasets.loading.samplers import BatchSampler, SequentialBatches, seed_of_epoch
-from ocean_emulators.datasets.loading.train_data import TrainData
-from ocean_emulators.errors import UserError, brief
-from ocean_emulators.stepper import Stepper
+from ocean_emulators.datasets.loading.samplers import BatchSampler, seed_of
+from ocean_emulators.datasets.loading.train_data import Batch
+from ocean_emulators.distributed import ALONE, Ranks
+from ocean_emulators.errors import Interrupted, UserError
+from ocean_emulators.stepper import BatchOutput, Stepper
 from ocean_emulators.tensors import load_tensors, save_tensors
+from ocean_emulators.train.averages import Averages
+from ocean_emulators.train.checkpoint_store import CheckpointStore
 from ocean_emulators.train.config import TrainConfig
-from ocean_emulators.train.schedules import schedule
+from ocean_emulators.train.ledger import Ledger
+from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
+from ocean_emulators.train.progress import Progress
+from ocean_emulators.train.rollout_steps import Phases
+from ocean_emulators.train.selection import Best
+from ocean_emulators.train.stopping import StopRequest
 
-Report = Callable[[int, dict[str, float]], None]
+_FORMAT = 3
 
 
-class BrokenState(UserError):
-    """A saved state that a training can't resume from."""
+def _nobody(number: int, logs: dict[str, float]) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True)
+class Reports:
+    """Whom a training tells how it goes."""
+
+    epoch: Callable[[int, dict[str, float]], None] = _nobody
+    """after each epoch, the first is 1"""
+    progress: Callable[[int, dict[str, float]], None] = _nobody
+    """now and then, after an optimiser step of that number"""
+
+
+QUIET = Reports()
+
+
+@dataclass(frozen=True)
+class TrainingLoaders:
+    """What is learned from, and what it is validated on."""
+
+    train: Sequence[Loader]
+    """one for each of `Phases`"""
+    validation: Loader
+    validation_batches: int
+    """the most that any rank has: all look for a request to stop as often"""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """When the state is saved, beside the end of each epoch."""
+
+    every_s: float = 600.0
+    every_steps: int | None = None
+
+
+SAVING = Saving()
+
+
+@dataclass
+class Place:
+    """How far a training has come."""
+
+    epoch: int = 0
+    """epochs that are done"""
+    position: int = 0
+    """batches of the next one that are done"""
+    step: int = 0
+    """batches that are done, of all epochs"""
+    skipped: int = 0
+    """of which so many were left out, because they were not finite"""
+    seconds: float = 0.0
+    """spent on the next epoch so far"""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """what is known of each epoch that is done"""
 
 
 class Trainer:
-    """The training loop. Knows its parts, not where they come from.
+    """Trains an emulator, alone or as one rank of several.
 
-    `train_data` has one entry for each of `rollout_steps`; `passes` says how often an epoch shows the windows of each grid.
-
-    After each epoch the state is saved to `checkpoint`; a Trainer that resumes from there ends with the weights, bit for
-    bit, that an uninterrupted run would have.
+    The state is saved to `store` now and then and at the end of each epoch; a Trainer that resumes from there ends, bit for
+    bit, as one that was not interrupted. Signals (see `StopRequest`) end `run` with `Interrupted` after the state is saved.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         stepper: Stepper,
-        train_data: Sequence[TrainData],
-        validation_data: TrainData,
-        passes: Mapping[str, float],
-        prefetch: int,
-        train_aggregator: TrainAggregator,
-        validate_aggregator: ValidateAggregator,
-        checkpoint: Path,
-        report: Report,
+        loaders: TrainingLoaders,
+        optimisation: Optimisation,
+        averages: Averages,
+        aggregators: tuple[TrainAggregator, ValidateAggregator],
+        store: CheckpointStore,
+        reports: Reports = QUIET,
+        ranks: Ranks = ALONE,
+        saving: Saving = SAVING,
+        rollout_scores: Callable[[], dict[str, float]] | None = None,
     ) -> None:
-        self.config, self.stepper = config, stepper
-        self.train_aggregator, self.validate_aggregator = train_aggregator, validate_aggregator
-        self.checkpoint, self.report = checkpoint, report
-        self.samplers = [BatchSampler(data.sizes, config.batch_size, config.seed, passes) for data in train_data]
-        self.train_loaders = [
-            Loader(data, sampler, prefetch) for data, sampler in zip(train_data, self.samplers, strict=True)
-        ]
-        in_order = SequentialBatches(validation_data.sizes, config.batch_size)
-        self.validation_loader = Loader(validation_data, in_order, prefetch)
-        self.optimizer = torch.optim.AdamW(
-            stepper.model.parameters(),
-            lr=config.learning_rate,
-            betas=config.adam_betas,
-            weight_decay=config.weight_decay,
+        """`rollout_scores` makes the free rollouts of a validation, with the weights that the stepper's model has."""
+        self.config, self.stepper, self.loaders = config, stepper, loaders
+        self.optimisation, self.averages = optimisation, averages
+        self.train_aggregator, self.validate_aggregator = aggregators
+        self.store, self.reports, self.ranks, self.saving = store, reports, ranks, saving
+        self.rollout_scores = rollout_scores
+        self.phases = Phases(config)
+        self.place, self.best = Place(), Best(config.best_by)
+        self.stop, self.ledger = StopRequest(), Ledger()
+        self._saved = time.monotonic()
+
+    # The crank
+
+    def run(self) -> None:
+        """Train to the last epoch.
+
+        Raises
+        ------
+        Interrupted
+            If a signal asked to stop; the state is saved.
+        UserError
+            If a loss or a gradient is not finite.
+        """
+        self.ledger.seconds["start"] = self.ledger.total
+        with self.stop.listening():
+            while self.place.epoch < self.config.epochs and not self.over:
+                self._epoch()
+        self.store.wait()
+
+    @property
+    def over(self) -> bool:
+        """Whether training has come to its end early."""
+        early = self.config.early_stopping
+        return early is not None and self.best.waited >= early.patience
+
+    def _epoch(self) -> None:
+        began, before = time.perf_counter(), self.place.seconds
+
+        def elapsed() -> float:
+            return before + time.perf_counter() - began
+
+        self._train_epoch(elapsed)
+        logs = {"train/learning_rate": self.optimisation.learning_rate, **self.train_aggregator.get_logs()}
+        logs |= self._validate(elapsed)
+        logs["train/seconds"] = elapsed()
+        self.place.epoch, self.place.position, self.place.seconds = self.place.epoch + 1, 0, 0.0
+        self.place.history.append(logs)
+        self.train_aggregator.reset()
+        self._choose(logs)
+        self.save()
+        with self.ledger.on("tracking"):
+            self.reports.epoch(self.place.epoch, logs)
+
+    def _train_epoch(self, elapsed: Callable[[], float]) -> None:
+        loader = self.loaders.train[self.phases.of(self.place.epoch)]
+        self._sampler(self.place.epoch).set_epoch(self.place.epoch, self.place.position)
+        title = f"epoch {self.place.epoch + 1}/{self.config.epochs}"
+        with Progress(title, len(loader), self.place.position, self.ledger, self.ranks.first) as progress:
+            for batch in self.ledger.waiting(loader):
+                with self.ledger.on("compute"):
+                    output = self._train_batch(batch)
+                self.place.position += 1
+                self.place.step += 1
+                progress.update(batch.draw.total or len(batch))
+                if progress.due:
+                    self._tell(progress, output)
+                self._heed(elapsed)
+
+    def _tell(self, progress: Progress, output: BatchOutput) -> None:
+        numbers = progress.tell(float(output.loss.detach()))
+        with self.ledger.on("tracking"):
+            self.reports.progress(self.place.step, numbers)
+
+    def _train_batch(self, batch: Batch) -> BatchOutput:
+        self.optimisation.set_learning_rate(*self._scheduled())
+        total = batch.draw.total or len(batch)
+        # As many on each rank, since the weights of a loss may be shared after each.
+        parts = batch.split(max(1, min(self.config.accumulation_steps, total // self.ranks.world_size)))
+        steps = self.phases.phases[self.phases.of(self.place.epoch)].model_steps(self.place.epoch, self.place.position)
+        outputs = []
+        for part in parts:
+            output = self.stepper.train_batch(part, steps, self._generators(part))
+            self.optimisation.backward(output.loss * (len(part) / total), last=part is parts[-1])
+            outputs.append(output)
+            if part is not parts[-1]:
+                self._observe(part, output)
+        try:
+            self.optimisation.step()
+        except NotFiniteError as error:
+            self._skip(batch, parts, outputs, error)
+        else:
+            self.averages.update()
+            self._observe(parts[-1], outputs[-1])
+            for output in outputs:
+                self.train_aggregator.record_batch(output)
+        return outputs[-1]
+
+    def _observe(self, batch: Batch, output: BatchOutput) -> None:
+        """Show losses to a loss that weighs channels by them."""
+        dynamic = self.config.loss.dynamic
+        assert self.stepper.loss is not None
+        if dynamic is not None:
+            fresh = dynamic.estimate == "fresh"
+            self.stepper.loss.observe(self.stepper.probe_batch(batch) if fresh else output.losses, self.ranks)
+
+    def _generators(self, batch: Batch) -> list[torch.Generator]:
+        """Of the input noise: one a window, so that it is the same whichever rank and micro-batch the window is in."""
+        if not self.stepper.input_noise:
+            return []
+        device, where = batch.prognostic.device, (self.config.seed, self.place.epoch, self.place.position)
+        seeds = (seed_of(*where, batch.draw.first + window) for window in range(len(batch)))
+        return [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def _sampler(self, epoch: int) -> BatchSampler:
+        sampler = self.loaders.train[self.phases.of(epoch)].batches
+        assert isinstance(sampler, BatchSampler)
+        return sampler
+
+    def _scheduled(self) -> tuple[int, int]:
+        """Where the schedule is, and how long it is."""
+        epochs = self.config.epochs
+        if self.config.schedule.every == "epoch":
+            return self.place.epoch, epochs
+        return self.place.step, sum(len(self._sampler(epoch)) for epoch in range(epochs))
+
+    def _skip(
+        self, batch: Batch, parts: Sequence[Batch], outputs: Sequence[BatchOutput], error: NotFiniteError
+    ) -> None:
+        """Leave a batch out, or raise a UserError that names what was not finite."""
+        self.place.skipped += 1
+        if self.place.skipped <= self.config.skip_nonfinite:
+            return
+        found = [self._not_finite(part, output.losses) for part, output in zip(parts, outputs, strict=True)]
+        everywhere = [what for rank in self.ranks.gather([w for w in found if w]) for what in rank]
+        what = everywhere[0] if everywhere else f"the gradient {error}".rstrip()
+        left_out = f", after {self.config.skip_nonfinite} that were left out" if self.config.skip_nonfinite else ""
+        raise UserError(
+            f"epoch {self.place.epoch + 1}, batch {self.place.position + 1} of {len(self._sampler(self.place.epoch))}: {what} "
+            f"is not finite{left_out}; the weights are as they were before it, and the last saved state is kept. A lower "
+            f"train.learning_rate (it is {self.optimisation.learning_rate:g} here), a longer warm-up "
+            "(train.schedule.warmup_fraction) or shorter rollouts (train.rollout_steps) help; train.skip_nonfinite leaves such "
+            "batches out"
         )
-        self.ema = ExponentialMovingAverage(averaged_tensors(stepper.model), decay=config.ema_decay)
-        self.epoch = 0
-        self.history: list[dict[str, float]] = []
+
+    def _not_finite(self, batch: Batch, losses: Tensor) -> str | None:
+        """What is not finite first, of losses [window, model step, output state, channel]: field, level, dates."""
+        bad = (~torch.isfinite(losses)).nonzero()
+        if not len(bad):
+            return None
+        window, step, _, channel = min(bad.tolist(), key=lambda index: index[1])
+        loader = self.loaders.train[self.phases.of(self.place.epoch)]
+        first, last = loader.data.windows[batch.grid].dates(batch.draw.indices[window], step + 1)
+        name = self.train_aggregator.channels[channel].name
+        return f"the loss of {name} at model step {step + 1} from the states of {first} (to {last}, grid {batch.grid})"
+
+    # Validation
+
+    def _validate(self, elapsed: Callable[[], float]) -> dict[str, float]:
+        epoch = self.place.epoch + 1
+        if epoch % self.config.validate_every and epoch != self.config.epochs:
+            return {}
+        self.validate_aggregator.reset()
+        with self.ledger.on("validation"), self.averages.applied():
+            batches = iter(self.loaders.validation)
+            for batch, _ in zip_longest(batches, range(self.loaders.validation_batches)):
+                if batch is not None:
+                    self.validate_aggregator.record_batch(
+                        self.stepper.validate_batch(batch, self.config.rollout_steps[-1])
+                    )
+                if any(self.ranks.any(self.stop.by is not None)):
+                    break
+            else:
+                logs = self.validate_aggregator.get_logs()
+                return logs | (self.rollout_scores() if self.rollout_scores else {})
+        self._heed(elapsed)  # outside, where the weights are the raw ones
+        raise AssertionError("a request to stop was heeded")
+
+    def _choose(self, logs: dict[str, float]) -> None:
+        if self.best.by not in logs:
+            return
+        self.optimisation.plateaus.see(logs["val/mean/loss"])
+        if self.best.see(self.place.epoch, logs) and self.config.hand_on == "best" and self.ranks.first:
+            self._save_best()
+
+    def _save_best(self) -> None:
+        weights = {"model": self.stepper.model.state_dict(), "averaged_model": self.averages.averaged_state()}
+        save_tensors({"epoch": self.place.epoch, **weights}, self.best_file)
+
+    @property
+    def best_file(self) -> Path:
+        """The weights after the best epoch."""
+        return self.store.folder / "best.pt"
+
+    def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The raw and the averaged weights that are handed on."""
+        if self.config.hand_on == "best" and self.best.epoch:
+            content = load_tensors(self.best_file)
+            return content["model"], content["averaged_model"]
+        return self.stepper.model.state_dict(), self.averages.averaged_state()
+
+    # The state
+
+    def _heed(self, elapsed: Callable[[], float]) -> None:
+        """Save the state where it is due on any rank, or stop where any rank was asked to."""
+        saving = self.saving
+        due = time.monotonic() - self._saved > saving.every_s
+        due |= saving.every_steps is not None and self.place.step % saving.every_steps == 0
+        stop, save = self.ranks.any(self.stop.by is not None, due)
+        if not (stop or save):
+            return
+        self.place.seconds = elapsed()
+        self.save()
+        if not stop:
+            return
+        asked = next(filter(None, self.ranks.gather(self.stop.by)), signal.SIGTERM.name)
+        self.ranks.leave()  # first: the others would wait for one that is writing
+        self.store.wait(must=True)
+        raise Interrupted(
+            f"stopped by {asked} in epoch {self.place.epoch + 1} of {self.config.epochs}, after {self.place.position} of "
+            f"{len(self._sampler(self.place.epoch))} batches; the state is saved"
+        )
+
+    def save(self) -> None:
+        """Save the state, in the background."""
+        with self.ledger.on("checkpoint"):
+            state = self.state_dict()
+            if self.ranks.first:
+                self.store.save(state, self.place.step)
+        self._saved = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the training depends on; to be asked for on all ranks at the same place."""
+        own = {"random": torch.get_rng_state(), "train_aggregator": self.train_aggregator.state_dict()}
+        if torch.cuda.is_available():
+            own["random_cuda"] = torch.cuda.get_rng_state()
+        assert self.stepper.loss is not None
+        return {
+            "format": _FORMAT,
+            "place": vars(self.place) | {"history": deepcopy(self.place.history)},
+            "model": self.stepper.model.state_dict(),
+            "averages": self.averages.state_dict(),
+            "optimisation": self.optimisation.state_dict(),
+            "loss": self.stepper.loss.state_dict(),
+            "best": self.best.state_dict(),
+            "ranks": self.ranks.gather(own),
+        }
+
+    def resume(self) -> bool:
+        """Go back to the newest saved state that is whole and of this training, if there is one.
+
+        Where none is, the Trainer is as it was.
+        """
+        before = deepcopy(self.state_dict())
+
+        def accept(state: dict[str, Any]) -> None:
+            try:
+                self.load_state_dict(state)
+                self._require_fit()
+            except Exception:
+                self.load_state_dict(before)
+                raise
+
+        # The first rank chooses, since it puts damaged files aside.
+        chosen = self.store.load_newest(accept) if self.ranks.first else None
+        file = self.ranks.gather(chosen)[0]
+        if file is not None and not self.ranks.first:
+            accept(load_tensors(file))
+        return file is not None
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`; with another number of ranks, what random numbers were drawn is forgotten."""
+        if state["format"] != _FORMAT:
+            raise ValueError(f"it is of format {state['format']}, where this version writes {_FORMAT}")
+        assert self.stepper.loss is not None
+        self.stepper.model.load_state_dict(state["model"])
+        self.averages.load_state_dict(state["averages"])
+        self.optimisation.load_state_dict(state["optimisation"])
+        self.stepper.loss.load_state_dict(state["loss"])
+        self.best.load_state_dict(state["best"])
+        self.place = Place(**deepcopy(state["place"]))
+        of_ranks = state["ranks"]
+        if len(of_ranks) == self.ranks.world_size:
+            own = of_ranks[self.ranks.rank]
+            torch.set_rng_state(own["random"])
+            if "random_cuda" in own and torch.cuda.is_available():
+                torch.cuda.set_rng_state(own["random_cuda"])
+            self.train_aggregator.load_state_dict(own["train_aggregator"])
+        elif self.ranks.first:
+            sums = (rank["train_aggregator"] for rank in of_ranks)
+            self.train_aggregator.load_state_dict(reduce(partial(tree_map, torch.add), sums))
+        else:
+            self.train_aggregator.reset()
 
     @property
     def logged(self) -> list[str]:
         """Names of what the history says of an epoch, but for the time that it took."""
         return ["train/learning_rate", *self.train_aggregator.log_names, *self.validate_aggregator.log_names]
 
-    def resume(self) -> bool:
-        """Go back to the saved state, if there is one.
-
-        Raises
-        ------
-        BrokenState
-            If it is damaged, or of another training; the Trainer is as it was.
-        """
-        if not self.checkpoint.is_file():
-            return False
-        before = deepcopy(self.state_dict())
-        try:
-            self.load_state_dict(load_tensors(self.checkpoint))
-            self._require_fit()
-        except Exception as error:  # what a foreign file holds can fail in any way
-            self.load_state_dict(before)
-            if isinstance(error.__cause__ or error, OSError | MemoryError | torch.OutOfMemoryError):
-                raise  # nothing is wrong with the state
-            what = brief(error).removeprefix(f"{self.checkpoint}: ")
-            raise BrokenState(f"{self.checkpoint}: can't resume from it: {what}") from error
-        return True
-
     def _require_fit(self) -> None:
-        """Raise a ValueError if the state is not one of this training after one of its epochs."""
-        moments = [(p, m[k]) for p, m in self.optimizer.state.items() for k in ("exp_avg", "exp_avg_sq")]
-        averages = zip(averaged_tensors(self.stepper.model), self.ema.shadow_params, strict=True)
-        for own, loaded in (*moments, *averages):
-            if own.shape != loaded.shape or not bool(torch.isfinite(loaded).all() and torch.isfinite(own).all()):
-                raise ValueError("it holds tensors that are not of this model, or not finite")
-        if type(self.epoch) is not int or not 0 < self.epoch == len(self.history) <= self.config.epochs:
+        """Raise a ValueError if the state is not one of this training."""
+        place = self.place
+        if type(place.epoch) is not int or not 0 <= place.epoch == len(place.history) <= self.config.epochs:
             raise ValueError(
-                f"it is after epoch {self.epoch} of {self.config.epochs}, with {len(self.history)} recorded"
+                f"it is after epoch {place.epoch} of {self.config.epochs}, with {len(place.history)} recorded"
             )
-        if any(set(logs) != {*self.logged, "train/seconds"} for logs in self.history):
+        if not all(set(self.train_aggregator.log_names) <= set(logs) for logs in place.history):
             raise ValueError("its history is of other losses")
-
-    def run(self) -> None:
-        """Train to the last epoch, saving and reporting after each."""
-        while self.epoch < self.config.epochs:
-            began = time.perf_counter()
-            logs = {**self._train_epoch(), **self._validate()}
-            logs["train/seconds"] = time.perf_counter() - began
-            self.epoch += 1
-            self.history.append(logs)
-            save_tensors(self.state_dict(), self.checkpoint)
-            self.report(self.epoch, logs)
-
-    def _train_epoch(self) -> dict[str, float]:
-        phase = self._phase(self.epoch)
-        self.samplers[phase].set_epoch(self.epoch)
-        self.train_aggregator.reset()
-        device = next(self.stepper.model.parameters()).device
-        noise = torch.Generator(device).manual_seed(seed_of_epoch(self.config.seed, self.epoch))
-        steps_before = sum(len(self.samplers[self._phase(epoch)]) for epoch in range(self.epoch))
-        with self._progress(len(self.samplers[phase])) as bar:
-            for step, batch in enumerate(self.train_loaders[phase], start=steps_before):
-                self._set_learning_rate(step)
-                output = self.stepper.train_batch(batch, self.config.rollout_steps[phase], noise)
-                self._optimise(output.loss)
-                self.train_aggregator.record_batch(output)
-                bar.update()
-                bar.set_postfix(loss=f"{output.loss.item():.4f}", refresh=False)
-        return {"train/learning_rate": self.optimizer.param_groups[0]["lr"], **self.train_aggregator.get_logs()}
-
-    def _phase(self, epoch: int) -> int:
-        """Which of the `rollout_steps` an epoch uses."""
-        return epoch * len(self.config.rollout_steps) // self.config.epochs
-
-    def _optimise(self, loss: torch.Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(
-            self.stepper.model.parameters(), self.config.gradient_clip, error_if_nonfinite=True
-        )
-        self.optimizer.step()
-        self.ema.update()
-
-    def _validate(self) -> dict[str, float]:
-        self.validate_aggregator.reset()
-        steps = self.config.rollout_steps[-1]
-        with self.ema.average_parameters():
-            for batch in self.validation_loader:
-                output = self.stepper.validate_batch(batch, steps)
-                self.validate_aggregator.record_batch(output)
-        return self.validate_aggregator.get_logs()
-
-    def _set_learning_rate(self, step: int) -> None:
-        total = sum(len(self.samplers[self._phase(epoch)]) for epoch in range(self.config.epochs))
-        rate = self.config.learning_rate * schedule(step, total, self.config.warmup_fraction)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
-    def _progress(self, batches: int) -> "tqdm[NoReturn]":
-        title = f"epoch {self.epoch + 1}/{self.config.epochs}"
-        return tqdm(total=batches, desc=title, unit="batch", leave=False, mininterval=1.0, disable=None)
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the training depends on."""
-        return {
-            "model": self.stepper.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict(),
-            "epoch": self.epoch,
-            "history": self.history,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self.stepper.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.ema.load_state_dict(state["ema"])
-        self.epoch, self.history = state["epoch"], state["history"]
-
-
-def averaged_tensors(model: torch.nn.Module) -> list[torch.Tensor]:
-    """What the moving average covers: the parameters, and the running statistics of normalisation layers with them."""
-    statistics = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
-    return [*model.parameters(), *statistics]
-
-
-def averaged_state_dict(model: torch.nn.Module, ema: ExponentialMovingAverage) -> dict[str, torch.Tensor]:
-    """A copy of the model's state with the averages in place of the raw values."""
-    with ema.average_parameters():
-        return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        if any(not bool(torch.isfinite(p).all()) for p in self.stepper.model.parameters()):
+            raise ValueError("it holds weights that are not finite")

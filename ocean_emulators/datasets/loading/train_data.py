@@ -1,7 +1,8 @@
 """Training windows on one or several grids, as the stepper asks for them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -16,8 +17,18 @@ class Draw(NamedTuple):
 
     grid: str
     """its name"""
-    indices: list[int]
+    indices: Sequence[int]
     """windows on that grid"""
+    model_steps: int | None = None
+    """length of the rollout that they are for; None is as long as they are"""
+    first: int = 0
+    """which window of the batch of all ranks the first of these is"""
+    total: int | None = None
+    """number of windows in the batch of all ranks; None where these are all"""
+
+
+ANY = Draw("x1", ())
+"""Of windows that were not drawn."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,30 @@ class Batch:
     """[window, time, channel, lat, lon]"""
     forcing: Tensor
     """[window, time, channel, lat, lon]"""
-    grid: str = "x1"
-    """name of the grid that they are on"""
+    draw: Draw = ANY
+    """what was drawn"""
+
+    @property
+    def grid(self) -> str:
+        """Name of the grid that they are on."""
+        return self.draw.grid
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.prognostic)
+
+    def split(self, parts: int) -> list["Batch"]:
+        """Micro-batches: so many, of one size but for one window, or as many as there are windows."""
+        n = len(self)
+        bounds = [k * n // min(parts, n) for k in range(min(parts, n) + 1)] if n else []
+        return [
+            Batch(
+                self.prognostic[a:b],
+                self.forcing[a:b],
+                self.draw._replace(indices=self.draw.indices[a:b], first=self.draw.first + a),
+            )
+            for a, b in pairwise(bounds)
+        ]
 
 
 class Windows:
@@ -54,12 +87,19 @@ class Windows:
         UserError
             If the period is shorter than one window.
         """
-        self.rows, self.length = rows, needs.length(model_steps)
+        self.rows, self.needs, self.length = rows, needs, needs.length(model_steps)
         self.starts = needs.window_starts(rows.times, what, model_steps, strides)
         """[window], its first time and stride"""
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def dates(self, index: int, model_steps: int) -> tuple[str, str]:
+        """Of a window, the day of the last given state, and that of the last one that is then predicted."""
+        first, stride = self.starts[index]
+        now = first + self.needs.past * stride
+        times = self.rows.store.time
+        return str(times[now])[:10], str(times[now + model_steps * self.needs.output_states * stride])[:10]
 
     def buffer(self, windows: int) -> Tensor:
         """Memory for a batch: dense fields on a CPU, else rows on their way to the device."""
@@ -70,19 +110,20 @@ class Windows:
         pinned = row.device.type == "cpu"
         return torch.empty(windows, self.length, row.shape[1], dtype=row.dtype, device=row.device, pin_memory=pinned)
 
-    def load(self, indices: Sequence[int], buffer: Tensor | None = None) -> Batch:
-        """A batch of windows, made in `buffer` (of `self.buffer`), of which on a CPU it stays a view."""
-        packing, normalised = self.rows.packing, self.rows.normalised
-        into = self.buffer(len(indices)) if buffer is None else buffer[: len(indices)]
+    def load(self, draw: Draw, buffer: Tensor | None = None) -> Batch:
+        """The windows of a draw, made in `buffer` (of `self.buffer`), of which on a CPU they stay a view."""
+        packing, normalised, indices = self.rows.packing, self.rows.normalised, draw.indices
+        length = self.length if draw.model_steps is None else self.needs.length(draw.model_steps)
+        into = (self.buffer(len(indices)) if buffer is None else buffer[: len(indices)])[:, :length]
         on_cpu = packing.device.type == "cpu"
         for window, index in zip(into, indices, strict=True):
             first, stride = self.starts[index]
-            pieces = self.rows.window(first, self.length, stride)
+            pieces = self.rows.window(first, length, stride)
             packing.unpack(pieces, normalised, out=window) if on_cpu else torch.cat(pieces, out=window)
         if not on_cpu:
             rows = into.to(packing.device, non_blocking=True).flatten(0, 1)
-            into = packing.unpack(rows, normalised).view(len(indices), self.length, *packing.mask.shape)
-        return Batch(into[:, :, packing.prognostic_channels], into[:, :, packing.forcing_channels])
+            into = packing.unpack(rows, normalised).view(len(indices), length, *packing.mask.shape)
+        return Batch(into[:, :, packing.prognostic_channels], into[:, :, packing.forcing_channels], draw)
 
 
 class TrainData:
@@ -107,5 +148,4 @@ class TrainData:
 
     def load(self, draw: Draw, buffer: Mapping[str, Tensor] | None = None) -> Batch:
         """The batch that was drawn."""
-        into = None if buffer is None else buffer[draw.grid]
-        return replace(self.windows[draw.grid].load(draw.indices, into), grid=draw.grid)
+        return self.windows[draw.grid].load(draw, None if buffer is None else buffer[draw.grid])

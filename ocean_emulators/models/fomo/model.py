@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -140,7 +139,7 @@ class Fomo(BaseModel):
 
     def network(self, x: Tensor, grid: str) -> Tensor:
         """[batch, in_channels, lat, lon] -> [batch, out_channels, lat, lon], on any grid that it was built for"""
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with self.config.autocast(x):
             latent = self.processor(self.encoder(x, grid))
             out: Tensor = self.decoder(latent, x, grid)
         return out

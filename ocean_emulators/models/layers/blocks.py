@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.models.layers import winograd
 from ocean_emulators.models.layers.activation_checkpointing import recomputing
 
@@ -66,20 +67,49 @@ class CappedGELU(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Counts a batch once, also where activation checkpointing recomputes it."""
+    """Counts a batch once, also where activation checkpointing recomputes it; its statistics are those of all ranks' windows.
+
+    Not torch's SyncBatchNorm, which no CPU has.
+    """
+
+    ranks = ALONE
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channel, lat, lon] -> the same"""
-        if not self.training or torch.compiler.is_compiling():  # what is compiled counts once by itself
+        alone = self.ranks.world_size == 1
+        if not self.training or (alone and torch.compiler.is_compiling()):  # what is compiled counts once by itself
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         mean, variance = self.running_mean.clone(), self.running_var.clone()
-        out = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+        if alone:
+            out = F.batch_norm(x, mean, variance, self.weight, self.bias, True, self.momentum or 0.0, self.eps)
+        else:
+            out = self._over_ranks(x, mean, variance)
         if not recomputing():
             self.running_mean.copy_(mean)
             self.running_var.copy_(variance)
             self.num_batches_tracked += 1
         return out
+
+    def _over_ranks(self, x: Tensor, running_mean: Tensor, running_variance: Tensor) -> Tensor:
+        x32 = x.float()
+        cells = torch.tensor(float(x.numel() // x.shape[1]), device=x.device)
+        n = self.ranks.sum(cells)
+        mean = self.ranks.sum_with_gradient(x32.sum((0, 2, 3))) / n
+        centred = x32 - mean[:, None, None]
+        variance = self.ranks.sum_with_gradient(centred.square().sum((0, 2, 3))) / n
+        momentum = self.momentum or 0.0
+        running_mean.lerp_(mean.detach(), momentum)
+        running_variance.lerp_(variance.detach() * (n / (n - 1)), momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+def synchronise_norms(model: nn.Module, ranks: Ranks) -> None:
+    """Let batch normalisation take its statistics over the windows of all ranks."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.ranks = ranks
 
 
 class ConvNeXtBlock(nn.Module):
