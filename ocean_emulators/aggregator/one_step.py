@@ -49,7 +49,7 @@ class OneStepScores:
 
     def record(self, fields: Fields) -> None:
         """Add windows."""
-        at_once = max(1, _VALUES_AT_ONCE // fields.initial[:1].numel())
+        at_once = max(1, _VALUES_AT_ONCE // fields.initial.shape[1:].numel())
         for predicted, truth in zip(fields.predicted.split(at_once), fields.truth.split(at_once), strict=True):
             self._record(predicted.float(), truth.float())
         self.sums.add("windows", len(fields.truth))
