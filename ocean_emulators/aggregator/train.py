@@ -1,49 +1,66 @@
-"""Losses over an epoch: in all, and by channel, variable and level; on each grid."""
+"""Losses over an epoch of training, and lately."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
+from ocean_emulators.aggregator.accumulator import Accumulator
+from ocean_emulators.aggregator.losses import LossMeans
+from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.stepper import BatchOutput
 
 
 class TrainAggregator:
-    """Means over the batches of an epoch, as `train/mean/loss`, `train/loss/{channel,variable,depth}/…`.
+    """Mean losses over the batches of an epoch, see `LossMeans`, and of those since they were last asked for."""
 
-    Those on further grids come as `train/x2/mean/loss` and so on, by the grid's name.
-    """
+    def __init__(
+        self, channels: Sequence[Channel], grids: Sequence[str], device: torch.device, ranks: Ranks = ALONE
+    ) -> None:
+        self.losses = LossMeans("train", channels, grids, device, ranks)
+        self.lately = Accumulator(dict.fromkeys(grids, (2,)), device, ranks)
 
-    label = "train"
-
-    def __init__(self, channels: Sequence[Channel], grids: Sequence[str] = ("x1",)) -> None:
-        self.channels = tuple(channels)
-        self.labels = {grids[0]: self.label} | {grid: f"{self.label}/{grid}" for grid in grids[1:]}
-        self.reset()
+    @property
+    def log_names(self) -> list[str]:
+        """See `LossMeans`."""
+        return self.losses.log_names
 
     def reset(self) -> None:
         """Begin an epoch."""
-        self.totals = {grid: torch.zeros(len(self.channels), dtype=torch.float64) for grid in self.labels}
-        self.weights = dict.fromkeys(self.labels, 0)
+        self.losses.sums.reset()
 
-    def record_batch(self, output: BatchOutput, weight: int = 1) -> None:
-        """Add a batch."""
-        self.totals[output.grid] += weight * output.channel_loss.mean(0).double().cpu()
-        self.weights[output.grid] += weight
+    def record_batch(self, output: BatchOutput) -> None:
+        """Add a batch, on this rank."""
+        self.losses.record_batch(output)
+        of_windows = output.losses.double().mean((1, 2, 3))
+        self.lately.add(output.grid, torch.stack([of_windows.sum(), torch.ones_like(of_windows).sum()]))
 
     def get_logs(self) -> dict[str, float]:
-        """The means so far."""
-        logs: dict[str, float] = {}
-        for grid, label in self.labels.items():
-            logs |= self._logs_of(label, (self.totals[grid] / max(self.weights[grid], 1)).tolist())
-        return logs
+        """The means over the epoch so far; all ranks must ask for them together."""
+        return self.losses.get_logs()
 
-    def _logs_of(self, label: str, loss: list[float]) -> dict[str, float]:
-        groups: dict[str, list[float]] = defaultdict(list)
-        for channel, value in zip(self.channels, loss, strict=True):
-            groups[f"channel/{channel.name}"].append(value)
-            groups[f"variable/{channel.field.name}"].append(value)
-            groups[f"depth/{channel.mask_level}"].append(value)
-        mean = {f"{label}/loss/{name}": sum(values) / len(values) for name, values in groups.items()}
-        return {f"{label}/mean/loss": sum(loss) / len(loss), **mean}
+    def recent(self) -> dict[str, float]:
+        """Mean loss of the windows since this was last asked for, of each grid that had some, as `train/recent/loss`.
+
+        All ranks must ask for it together.
+        """
+        totals = self.lately.totals()
+        self.lately.reset()
+        recent = {grid: (loss / windows).item() for grid, (loss, windows) in totals.items() if windows > 0}
+        return {f"{self.losses.labels[grid]}/recent/loss": loss for grid, loss in recent.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later logs depend on; that of this rank, which on resumption must get its own back."""
+        return {"losses": self.losses.sums.state_dict(), "lately": self.lately.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If it is of other channels or grids.
+        """
+        self.losses.sums.load_state_dict(state["losses"])
+        self.lately.load_state_dict(state["lately"])

@@ -43,6 +43,18 @@ Drawn = Mapping[str, Figure]
 
 EVALUATION_FIGURES: Registry[Callable[[EvaluationInputs], Drawn]] = Registry("figure", "ocean_emulators.figures")
 COMPARISON_FIGURES: Registry[Callable[[ComparisonInputs], Drawn]] = Registry("figure", "ocean_emulators.figures")
+VALIDATION_FIGURES: Registry[Callable[[xr.Dataset], Drawn]] = Registry("figure", "ocean_emulators.figures")
+"""Of the maps of one grid, see `Maps.to_dataset` of the aggregator."""
+
+
+def draw_validation(maps: Mapping[str, xr.Dataset]) -> dict[str, Figure]:
+    """All figures of a validation, of maps by the name of the grid; those of further grids have its name: `snapshot_x2`."""
+    return {
+        name if k == 0 else f"{name}_{grid}": figure
+        for k, (grid, of_grid) in enumerate(maps.items())
+        for draw in VALIDATION_FIGURES.values()
+        for name, figure in draw(of_grid).items()
+    }
 
 
 def save_figures(drawn: Drawn, folder: Path) -> None:

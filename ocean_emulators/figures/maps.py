@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import cmocean
-import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
-from ocean_emulators.figures.style import MAPS, plain_units
-from ocean_emulators.ocean.fields import FIELDS
+from ocean_emulators.figures.panels import draw_map, label_row, scale_of, scale_of_differences
+from ocean_emulators.figures.style import MAPS
 
 
 @EVALUATION_FIGURES.register("maps")
@@ -36,25 +34,11 @@ def maps(truth: xr.Dataset, prediction: xr.Dataset, when: str) -> Figure:
 
 
 def _map_row(row: Sequence[object], name: str, truth: xr.DataArray, prediction: xr.DataArray) -> None:
-    style, entry = MAPS[name], FIELDS[name]
-    own = getattr(cmocean.cm, style.colours)
-    low, high = np.nanquantile(truth, [0.005, 0.995])
-    if style.symmetric:
-        high = max(abs(low), abs(high))
-        low = -high
-    error = prediction - truth
-    # Fields at rest, and perfect predictions, have no extent; give the scale one.
-    most = float(np.nanquantile(np.abs(error), 0.995)) or 1.0
-    scales = [
-        (truth, own, low, high),
-        (prediction, own, low, high),
-        (error, cmocean.cm.delta, -most, most),
-    ]
-    for axes, (values, colours, vmin, vmax) in zip(row, scales, strict=True):
-        mesh = axes.pcolormesh(values["lon"], values["lat"], values, cmap=colours, vmin=vmin, vmax=vmax)  # type: ignore[attr-defined]
-        axes.set_facecolor("0.75")  # type: ignore[attr-defined]
-        axes.figure.colorbar(mesh, ax=axes, pad=0.01, shrink=0.9)  # type: ignore[attr-defined]
-    row[0].set_ylabel(f"{entry.long_name}\n({plain_units(entry.units)})", fontsize=8)  # type: ignore[attr-defined]
+    error, own = prediction - truth, scale_of(name, truth)
+    scales = [(truth, own), (prediction, own), (error, scale_of_differences(error))]
+    for axes, (values, scale) in zip(row, scales, strict=True):
+        draw_map(axes, values, scale)
+    label_row(row[0], name)
 
 
 def _surface(field: xr.DataArray) -> xr.DataArray:
