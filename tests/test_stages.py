@@ -119,3 +119,11 @@ def test_a_checkpoint_of_other_data_is_refused(workspace: Workspace) -> None:
         torch.save(content | change, checkpoint)
         with pytest.raises(UserError, match=message):
             run_stage(workspace, "evaluate")
+
+
+def test_a_training_that_the_memory_cannot_hold_is_refused_before_it_begins(workspace: Workspace) -> None:
+    tree = tiny.experiment(workspace.root / "tiny.zarr")
+    tree["model"] |= {"widths": [65_536, 65_536], "expansion": 100}
+    configure(workspace, tree)
+    with pytest.raises(UserError, match=r"model: this samudra has .* parameters, which take .* GiB .* make it smaller"):
+        run_stage(workspace, "train")
