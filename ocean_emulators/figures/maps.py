@@ -17,7 +17,7 @@ def of_evaluation(inputs: EvaluationInputs) -> Drawn:
     """One figure for each time that was kept."""
     return {
         f"maps_{name}": maps(truth, prediction, f"Free run, {truth['time'].item().strftime('%Y-%m-%d')}")
-        for name, (truth, prediction) in inputs.snapshots.items()
+        for name, (truth, prediction) in inputs.free_run.snapshots.items()
     }
 
 

@@ -15,14 +15,16 @@ from ocean_emulators.figures.style import plain_units
 def nino34(inputs: EvaluationInputs) -> Drawn:
     """Where the grid has ocean in the box."""
     title = "Temperature of the uppermost level in the Nino3.4 box"
-    return {"nino34": index_series(inputs.nino34, title, "degC")} if inputs.nino34 else {}
+    series = inputs.free_run.nino34
+    return {"nino34": index_series(series, title, "degC")} if series else {}
 
 
 @EVALUATION_FIGURES.register("drift")
 def drift_of_temperature(inputs: EvaluationInputs) -> Drawn:
     """Where temperature is predicted."""
     title = "Free run: error of global-mean temperature by level"
-    return {} if inputs.drift is None else {"drift": drift(inputs.drift, title, "degC")}
+    error = inputs.free_run.drift
+    return {} if error is None else {"drift": drift(error, title, "degC")}
 
 
 def index_series(series: Mapping[str, xr.DataArray], title: str, units: str) -> Figure:
