@@ -36,8 +36,8 @@ def bias(mean: xr.Dataset) -> xr.DataArray:
 def acc(mean: xr.Dataset) -> xr.DataArray:
     """Anomaly correlation (uncentred) against the training period's day-of-year climatology; 1 is perfect."""
     norm = (mean["squared_predicted_anomaly"] * mean["squared_true_anomaly"]) ** 0.5
-    # A prediction without anomalies (climatology itself) correlates with nothing.
-    return (mean["anomaly_product"] / norm.where(norm > 0)).fillna(0.0)
+    # A prediction without anomalies (climatology itself) correlates with nothing; a region without ocean has no score.
+    return (mean["anomaly_product"] / norm.where(norm > 0)).where(norm != 0, 0.0)
 
 
 METRICS.register("rmse")(Metric(rmse, in_units_of_field=True))

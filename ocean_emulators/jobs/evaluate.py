@@ -96,7 +96,8 @@ def score_forecasts(
     steps = config.steps(data.rows.store.step_days)
     starts = data.starts(steps, config.start_every)
     aggregator = scoring.aggregator(starts, steps)
-    run_rollout(emulator, starts, steps, [FiniteCheck(data, starts), aggregator], config.batch_size, "forecasts")
+    check = FiniteCheck(data, starts, "evaluation.lead_days")
+    run_rollout(emulator, starts, steps, [check, aggregator], config.batch_size, "forecasts")
     sums = aggregator.get_dataset().sel(region=list(REGIONS))
     write_sealed(sums, files.forecast_sums, zarr_format=2)
     return sums
@@ -110,7 +111,8 @@ def score_free_run(emulator: Emulator, scoring: Scoring, files: EvaluationFiles)
     aggregator = scoring.aggregator([start], steps)
     snapshots = Snapshots(data, start, {"middle": steps // 2 + 1, "end": steps})
     writer = PredictionsWriter(files.predictions, time, store.grid, data.rows.packing)
-    sinks: list[Sink] = [FiniteCheck(data, [start]), aggregator, snapshots, writer]
+    check = FiniteCheck(data, [start], "data.periods.test")
+    sinks: list[Sink] = [check, aggregator, snapshots, writer]
     run_rollout(emulator, [start], steps, sinks, title="free run")
     sums = aggregator.get_dataset()
     scored = sums.sel(region=list(REGIONS))
