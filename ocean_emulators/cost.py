@@ -28,8 +28,8 @@ _MOST_WINDOWS = 10**9
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one model step on one window. Memory is that of tensors: an allocator may keep more, up to a half where much is
-    given back and taken again (activation checkpointing)."""
+    """Of one model step on one window. Memory is that of tensors: an allocator may take up to half as much again where much
+    is freed and allocated anew (activation checkpointing)."""
 
     n_parameters: int
     in_channels: int
@@ -149,7 +149,7 @@ def _step(model: BaseModel, ocean: OceanContext, batch: int, read: Callable[[], 
 
 
 def _pretend(model: nn.Module) -> None:
-    """Tensors that claim to lie in memory, unlike those of the meta device: kernels and autocast depend on the device."""
+    """Put fake tensors of the CPU in the place of the meta device's: which kernels run, and autocast, depend on the device."""
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import cmocean
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
@@ -35,7 +36,7 @@ def maps(truth: xr.Dataset, prediction: xr.Dataset, when: str) -> Figure:
     return figure
 
 
-def _map_row(row: Sequence[object], name: str, truth: xr.DataArray, prediction: xr.DataArray) -> None:
+def _map_row(row: Sequence[Axes], name: str, truth: xr.DataArray, prediction: xr.DataArray) -> None:
     style, entry = MAPS[name], FIELDS[name]
     own = getattr(cmocean.cm, style.colours)
     low, high = np.nanquantile(truth, [0.005, 0.995])
@@ -51,10 +52,10 @@ def _map_row(row: Sequence[object], name: str, truth: xr.DataArray, prediction: 
         (error, cmocean.cm.delta, -most, most),
     ]
     for axes, (values, colours, vmin, vmax) in zip(row, scales, strict=True):
-        mesh = axes.pcolormesh(values["lon"], values["lat"], values, cmap=colours, vmin=vmin, vmax=vmax)  # type: ignore[attr-defined]
-        axes.set_facecolor("0.75")  # type: ignore[attr-defined]
-        axes.figure.colorbar(mesh, ax=axes, pad=0.01, shrink=0.9)  # type: ignore[attr-defined]
-    row[0].set_ylabel(f"{entry.long_name}\n({plain_units(entry.units)})", fontsize=8)  # type: ignore[attr-defined]
+        mesh = axes.pcolormesh(values["lon"], values["lat"], values, cmap=colours, vmin=vmin, vmax=vmax)
+        axes.set_facecolor("0.75")
+        axes.figure.colorbar(mesh, ax=axes, pad=0.01, shrink=0.9)
+    row[0].set_ylabel(f"{entry.long_name}\n({plain_units(entry.units)})", fontsize=8)
 
 
 def _surface(field: xr.DataArray) -> xr.DataArray:
