@@ -30,7 +30,7 @@ from ocean_emulators.models.fomo.embeddings import (
 )
 from ocean_emulators.models.fomo.model import Fomo, FomoConfig
 from ocean_emulators.models.fomo.patches import cut, join_windows, split_windows
-from ocean_emulators.models.fomo.perceiver import Attention, FeedForward, Perceiver, PerceiverIO
+from ocean_emulators.models.fomo.perceiver import Attention, FeedForward, LatentsConfig, Perceiver, PerceiverIO
 from ocean_emulators.models.fomo.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
 from ocean_emulators.plan import make_plan
 from tests import tiny
@@ -204,8 +204,11 @@ def feed(f: FeedForward, x: Tensor) -> Tensor:
     return (values * gates * 0.5 * (1 + torch.erf(gates / math.sqrt(2)))) @ f.fall.weight.T + f.fall.bias
 
 
+LATENTS = LatentsConfig(latents=4, latent_width=6, heads=2, head_width=5)
+
+
 def test_the_perceiver_is_its_formula() -> None:
-    model = Perceiver(token_width=7, out_width=3, depth=2, latents=4, width=6, heads=2, head_width=5).double()
+    model = Perceiver(token_width=7, out_width=3, depth=2, config=LATENTS).double()
     randomise(model)
     tokens = torch.randn(2, 9, 7, dtype=torch.float64)
     for sequence, y in zip(tokens, model(tokens), strict=True):
@@ -222,7 +225,7 @@ def test_the_perceiver_is_its_formula() -> None:
 
 
 def test_the_perceiver_io_is_its_formula() -> None:
-    model = PerceiverIO(token_width=7, query_width=8, depth=3, latents=4, width=6, heads=2, head_width=5).double()
+    model = PerceiverIO(token_width=7, query_width=8, depth=3, config=LATENTS).double()
     randomise(model)
     tokens, queries = torch.randn(2, 9, 7, dtype=torch.float64), torch.randn(2, 11, 8, dtype=torch.float64)
     for sequence, asked, y in zip(tokens, queries, model(tokens, queries), strict=True):
