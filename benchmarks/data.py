@@ -36,8 +36,8 @@ from ocean_emulators.datasets.store.writing import times_per_file
 from ocean_emulators.parallel import Resources
 from ocean_emulators.testing.coded_ocean import om4_times, write_om4
 
-NEEDS, CALLS = DataRequirements(2, 2, (-1, 0)), 4
-LENGTH = NEEDS.length(CALLS)
+NEEDS, MODEL_STEPS = DataRequirements(2, 2, (-1, 0)), 4
+LENGTH = NEEDS.length(MODEL_STEPS)
 GRIDS = {"1°": (180, 360), "1/2°": (360, 720), "1/4°": (720, 1440)}
 TIMES = {"1°": 72, "1/2°": 16, "1/4°": 14}
 SIXTY_YEARS = 60 * 73
@@ -58,7 +58,7 @@ class Prepared:
         one = np.ones(len(names))
         packing = Packing.of(self.store, Statistics(0.1 * one, 2 * one, one, np.zeros((1, 1), "f4"), names, ""))
         rows = Rows(self.store, packing, self.store.indices(self.config.periods.train, "train"), cache)
-        return Windows(rows, "train", NEEDS, CALLS)
+        return Windows(rows, "train", NEEDS, MODEL_STEPS)
 
 
 def make(folder: Path, grid: str, times: int, storage: str = "float32") -> Prepared:

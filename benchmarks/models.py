@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.yaml_files import load_yaml
-from ocean_emulators.cost import cost_of_call
+from ocean_emulators.cost import cost_of_model_step
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.layers import winograd
 from ocean_emulators.models.samudra import Samudra, SamudraConfig
@@ -123,7 +123,7 @@ def measure_forward(shape: tuple[int, int], n: int) -> list[Result]:
     half.load_state_dict(model.state_dict())
     y, expected, rounded = model.network(x), plain(x), half.network(x)
     assert torch.allclose(y, expected, atol=1e-3), (y - expected).abs().max()
-    flops = cost_of_call(config, [ocean]).forward_flops
+    flops = cost_of_model_step(config, [ocean]).forward_flops
     speed, half_speed = (
         flops / statistics.median(seconds(lambda: m.network(x)) for _ in range(n))  # noqa: B023
         for m in (model, half)

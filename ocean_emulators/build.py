@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
+from ocean_emulators.cost import TRAINING_COPIES, build_without_values, memory_of, require_memory
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.loader import Loader
 from ocean_emulators.datasets.loading.rows import Rows
@@ -60,13 +61,15 @@ def build_trainer(
     Raises
     ------
     UserError
-        For a grid that the model can't run on, initial weights of another model, or a period that is too short.
+        For a grid that the model can't run on, a model whose weights the device's memory can't train, initial weights of
+        another model, or a period that is too short.
     """
     config = sections.train
-    torch.manual_seed(config.seed)
     first = next(iter(grids.values()))
-    device = first.packing.device
-    model = sections.model.build(*map(context_of, grids.values())).to(device)
+    oceans, device = [context_of(grid) for grid in grids.values()], first.packing.device
+    require_memory(build_without_values(sections.model, oceans), TRAINING_COPIES, memory_of(device))
+    torch.manual_seed(config.seed)
+    model = sections.model.build(*oceans).to(device)
     if config.initial_weights:
         _begin_from(config.initial_weights, workspace, model, first)
     synchronise_norms(model, ranks)
@@ -151,13 +154,14 @@ def build_emulator(checkpoint: Checkpoint, grid: PreparedGrid, path: Path) -> St
     Raises
     ------
     UserError
-        If it was trained on other data, or its weights are not those of its model.
+        If it was trained on other data, its weights are not those of its model, or the device's memory can't hold them.
     """
     checkpoint.require_matches(grid, path)
-    config = checkpoint.model_config
-    model = config.build(context_of(grid))
+    config, ocean, device = checkpoint.model_config, context_of(grid), grid.packing.device
+    require_memory(build_without_values(config, [ocean]), 1, memory_of(device))
+    model = config.build(ocean)
     checkpoint.weights(path).put_into(model)
-    return Stepper(model.to(grid.packing.device), config)
+    return Stepper(model.to(device), config)
 
 
 def context_of(grid: PreparedGrid) -> OceanContext:

@@ -1,4 +1,4 @@
-"""What a model step costs: found by running it on tensors that have shapes and no values."""
+"""What a model step costs, found by running it on tensors that have shapes and no values; and what is too large to run."""
 
 import weakref
 from bisect import bisect_left
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -15,16 +16,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from ocean_emulators.errors import UserError
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
 
 _FLOAT = 4
+_GIB = 2**30
+TRAINING_COPIES = 5
+"""What training holds for the weights: themselves, gradients, Adam's two averages and the moving average."""
 _MOST_WINDOWS = 10**9
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one model step on one window. Memory is that of tensors: an allocator may keep more, up to a half where much is
-    given back and taken again (activation checkpointing)."""
+    """Of one model step on one window. Memory is that of tensors: an allocator may take up to half as much again where much
+    is freed and allocated anew (activation checkpointing)."""
 
     n_parameters: int
     in_channels: int
@@ -42,8 +47,8 @@ class Cost:
 
     @property
     def weight_bytes(self) -> int:
-        """What training holds for the weights: themselves, gradients, Adam's two averages and the moving average."""
-        return 5 * _FLOAT * self.n_parameters
+        """What training holds for the weights, see `TRAINING_COPIES`."""
+        return TRAINING_COPIES * _FLOAT * self.n_parameters
 
     def training_bytes(self, model_steps: int, batch: int = 1) -> int:
         """The most that training on a batch of windows holds, with a rollout of several model steps, all back-propagated."""
@@ -58,16 +63,56 @@ class Cost:
         )
 
 
+def build_without_values(config: BaseModelConfig, oceans: Sequence[OceanContext]) -> BaseModel:
+    """The model on the meta device, which takes no memory however large it is.
+
+    Raises
+    ------
+    UserError
+        For a grid that it can't run on.
+    """
+    with torch.device("meta"):
+        return config.replace(compile=False).build(*oceans)
+
+
+def require_memory(model: BaseModel, copies: int, memory_bytes: float) -> None:
+    """Refuse a model of which so many copies are more than there is memory for, before any is made.
+
+    Raises
+    ------
+    UserError
+        Naming the model, what it takes, and what there is.
+    """
+    n_parameters = sum(p.numel() for p in model.parameters())
+    needed = copies * _FLOAT * n_parameters
+    if needed > memory_bytes:
+        raise UserError(
+            f"model: this {model.config.family} has {n_parameters:,} parameters, which take {needed / _GIB:,.1f} GiB "
+            f"({copies} number(s) for each, without activations), but there are {memory_bytes / _GIB:,.1f} GiB; make it "
+            "smaller (fewer or narrower layers), or go to a machine with more memory (`ocean-emulators check --memory-gib` "
+            "plans for one)"
+        )
+
+
+def memory_of(device: torch.device | None = None) -> int:
+    """The memory of a device, bytes; without one, of the device of this machine that has most."""
+    if device is None:
+        gpus = map(torch.device, (f"cuda:{i}" for i in range(torch.cuda.device_count())))
+        return max(map(memory_of, (torch.device("cpu"), *gpus)))
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
+
+
 @torch.enable_grad()
-def cost_of_call(config: BaseModelConfig, oceans: Sequence[OceanContext], grid: str | None = None) -> Cost:
+def cost_of_model_step(config: BaseModelConfig, oceans: Sequence[OceanContext], grid: str | None = None) -> Cost:
     """Cost of a step of a model that is built for `oceans`, on one of their grids (None where there is one alone).
 
     Compilation may save some of it.
     """
     assert grid or len(oceans) == 1, "on which of the grids?"
     ocean = next(ocean for ocean in oceans if grid in (None, ocean.name))
-    with torch.device("meta"):
-        model = config.replace(compile=False).build(*oceans).train()
+    model = build_without_values(config, oceans).train()
     with FakeTensorMode():
         _pretend(model)
         step = partial(_step, model, ocean)
@@ -104,7 +149,7 @@ def _step(model: BaseModel, ocean: OceanContext, batch: int, read: Callable[[], 
 
 
 def _pretend(model: nn.Module) -> None:
-    """Tensors that claim to lie in memory, unlike those of the meta device: kernels and autocast depend on the device."""
+    """Put fake tensors of the CPU in the place of the meta device's: which kernels run, and autocast, depend on the device."""
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:

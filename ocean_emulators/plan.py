@@ -7,7 +7,14 @@ from itertools import product
 import numpy as np
 import torch
 
-from ocean_emulators.cost import Cost, cost_of_call
+from ocean_emulators.cost import (
+    TRAINING_COPIES,
+    Cost,
+    build_without_values,
+    cost_of_model_step,
+    memory_of,
+    require_memory,
+)
 from ocean_emulators.datasets.preparation.coarsening import resolutions
 from ocean_emulators.datasets.source.selection import select
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
@@ -24,8 +31,8 @@ from ocean_emulators.workspace import Workspace
 _BYTES = 4
 _COPIES = 3
 """States of a rollout: given, inside the network and predicted."""
-_DOUBLE_ROWS = 26
-"""Rows in double precision while scores are summed: prediction, truth, climatology, and all statistics."""
+_SCORING_ROWS = 26
+"""Rows, counted in float32, while scores are summed: prediction, truth, climatology and all statistics, in float64."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +70,37 @@ class Plan:
         return {kind: cost.largest_batch(steps, memory_bytes) for kind, cost in self.costs.items()}
 
 
-def make_plan(experiment: Experiment, variants: bool = False, weights: Weights | None = None) -> Plan:
+def make_plan(
+    experiment: Experiment,
+    variants: bool = False,
+    weights: Weights | None = None,
+    memory_bytes: float | None = None,
+) -> Plan:
     """Check everything that can be known before any work, and say what the work will be and cost.
 
-    With `variants`, the cost is found for all precisions and ways of keeping activations. `weights` are those to begin from.
+    Parameters
+    ----------
+    variants: find the cost for all precisions and all kinds of activation checkpointing
+    weights: those to begin from
+    memory_bytes: what there is to train in, see `look_ahead`
 
     Raises
     ------
     UserError
         As `look_ahead`, and for weights of another model.
     """
-    outlook = look_ahead(experiment)
+    outlook = look_ahead(experiment, memory_bytes)
     data, model, training = experiment.data, experiment.model, experiment.train
     trained = {name: outlook.contexts[name] for name in experiment.training.passes}
     if weights:
         weights.require_channels([channel.name for channel in data.prognostic_channels + data.forcing_channels])
-        with torch.device("meta"):
-            weights.require_fit(model.replace(compile=False).build(*outlook.contexts.values()))
+        weights.require_fit(build_without_values(model, [*outlook.contexts.values()]))
     largest = max(trained, key=lambda name: trained[name].mask.numel())
     kinds = [*product(PRECISIONS, CHECKPOINTING)] if variants else [(model.precision, model.checkpointing)]
     contexts = list(outlook.contexts.values())
-    costs = {(p, c): cost_of_call(model.replace(precision=p, checkpointing=c), contexts, largest) for p, c in kinds}
+    costs = {
+        (p, c): cost_of_model_step(model.replace(precision=p, checkpointing=c), contexts, largest) for p, c in kinds
+    }
     cost = costs[model.precision, model.checkpointing]
     times = times_of_periods(experiment, outlook.time)
     per_value = _BYTES if data.storage == "float32" else _BYTES // 2
@@ -94,7 +111,7 @@ def make_plan(experiment: Experiment, variants: bool = False, weights: Weights |
     memory = {
         "data held in memory": per_value * held,
         "training": cost.training_bytes(max(training.rollout_steps), training.batch_size),
-        "evaluation": _BYTES * experiment.evaluation.batch_size * (_COPIES * states + _DOUBLE_ROWS * rolled_out)
+        "evaluation": _BYTES * experiment.evaluation.batch_size * (_COPIES * states + _SCORING_ROWS * rolled_out)
         + FILE_BYTES,
     }
     return Plan(
@@ -130,25 +147,32 @@ class Outlook:
     """of the grids that are trained on or rolled out, without their masks"""
 
 
-def look_ahead(experiment: Experiment) -> Outlook:
+def look_ahead(experiment: Experiment, memory_bytes: float | None = None) -> Outlook:
     """Check what can be known from the source before any work; nothing is computed.
+
+    Parameters
+    ----------
+    memory_bytes: what there is to train in; None stands for this machine's
 
     Raises
     ------
     UserError
-        For a source, period, grid or rollout that can't work.
+        For a source, period, grid or rollout that can't work, and for a model whose weights can't be trained in the memory.
     """
     data = experiment.data
     dataset = select(data)
     prepared = {r.name: r for r in resolutions(dataset, data)[1:]}
     chosen = data.prognostic_channels + data.forcing_channels
     time = dataset["time"].values
+    contexts = contexts_of(experiment, {name: prepared[name].grid for name in experiment.used})
+    model = build_without_values(experiment.model, [*contexts.values()])
+    require_memory(model, TRAINING_COPIES, memory_of() if memory_bytes is None else memory_bytes)
     return Outlook(
         time=time,
         shapes={name: r.grid.shape for name, r in prepared.items()},
         wet_cells={n: int(sum(r.wet[c.mask_level].sum() for c in chosen)) for n, r in prepared.items()},
         windows=count_windows(experiment, time),
-        contexts=contexts_of(experiment, {name: prepared[name].grid for name in experiment.used}),
+        contexts=contexts,
     )
 
 
@@ -161,23 +185,15 @@ def look_again(experiment: Experiment, workspace: Workspace) -> None:
         As `look_ahead`.
     """
     stores = {name: open_store(store_path(workspace.prepared, name)) for name in experiment.used}
-    contexts_of(experiment, {name: store.grid for name, store in stores.items()})
+    contexts = contexts_of(experiment, {name: store.grid for name, store in stores.items()})
+    build_without_values(experiment.model, [*contexts.values()])  # refuses a grid that it can't run on
     count_windows(experiment, next(iter(stores.values())).time)
 
 
 def contexts_of(experiment: Experiment, grids: Mapping[str, Grid]) -> dict[str, OceanContext]:
-    """The grids that are used, by name, as a model knows them, without their masks.
-
-    Raises
-    ------
-    UserError
-        If the model can't run on one.
-    """
+    """The grids that are used, by name, as a model knows them, without their masks."""
     n_prognostic, n_forcing = len(experiment.data.prognostic_channels), len(experiment.data.forcing_channels)
-    contexts = {name: _context(name, n_prognostic, n_forcing, grid) for name, grid in grids.items()}
-    with torch.device("meta"):
-        experiment.model.build(*contexts.values())
-    return contexts
+    return {name: _context(name, n_prognostic, n_forcing, grid) for name, grid in grids.items()}
 
 
 def _context(name: str, n_prognostic: int, n_forcing: int, grid: Grid) -> OceanContext:

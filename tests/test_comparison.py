@@ -6,6 +6,7 @@ import xarray as xr
 
 from ocean_emulators.eval.comparison import block_draws, compare
 from ocean_emulators.eval.config import ComparisonConfig
+from ocean_emulators.eval.report import ratio_lines
 
 CONFIG = ComparisonConfig(bootstrap_draws=200)
 STD = xr.DataArray([2.0, 1.0], dims="channel", coords={"channel": ["so_0", "zos"]})
@@ -66,6 +67,18 @@ def test_without_draws_there_is_no_interval() -> None:
     table = compare({"emulator": sums(np.ones((3, 2)))}, STD, CONFIG.replace(bootstrap_draws=0), 15)
     assert table[["ratio_low", "ratio_high"]].isna().all(axis=None)
     assert (table["emulator_ratio"] == 1).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_starts_of_one_block_give_no_interval(n: int) -> None:
+    """All draws would be the same starts, and an interval of no width would look like certainty."""
+    rng = np.random.default_rng(0)
+    both = {name: sums(rng.uniform(1, 9, (n, 2))) for name in ("emulator", "other")}
+    table = compare(both, STD, CONFIG.replace(bootstrap_block_days=45.0), 15)
+    assert table[["ratio_low", "ratio_high"]].isna().all(axis=None)
+    assert table["emulator_ratio"].notna().all()
+    lines = ratio_lines(table, [5.0])
+    assert "nan" not in "".join(lines)
 
 
 @pytest.mark.parametrize(("n", "block"), [(12, 3), (10, 4), (3, 7), (1, 1)])

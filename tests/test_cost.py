@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ocean_emulators.cost import Cost, cost_of_call
+from ocean_emulators.cost import Cost, cost_of_model_step
 from ocean_emulators.models.families import parse_model
 from ocean_emulators.models.fomo import chunks
 from ocean_emulators.models.fomo.perceiver import Attention
@@ -39,7 +39,7 @@ def test_arithmetic_is_what_a_run_does(checkpointing: Checkpointing) -> None:
     model(states[:1], forcing[:1])
     for hook in hooks:
         hook.remove()
-    cost = cost_of_call(config, [ocean(3, 1, *SHAPE)])
+    cost = cost_of_model_step(config, [ocean(3, 1, *SHAPE)])
     assert cost.forward_flops == 2 * multiplications
     with FlopCounterMode(display=False) as counter:
         model(states[:1], forcing[:1]).sum().backward()
@@ -49,14 +49,16 @@ def test_arithmetic_is_what_a_run_does(checkpointing: Checkpointing) -> None:
 
 
 def test_a_network_that_is_to_be_compiled_costs_what_it_does_by_itself() -> None:
-    assert cost_of_call(small(compile=True), [ocean(3, 1, *SHAPE)]) == cost_of_call(small(), [ocean(3, 1, *SHAPE)])
+    assert cost_of_model_step(small(compile=True), [ocean(3, 1, *SHAPE)]) == cost_of_model_step(
+        small(), [ocean(3, 1, *SHAPE)]
+    )
 
 
 def test_less_is_kept_where_more_is_computed_again() -> None:
-    costs = [cost_of_call(small(checkpointing=c), [ocean(3, 1, *SHAPE)]) for c in CHECKPOINTING]
+    costs = [cost_of_model_step(small(checkpointing=c), [ocean(3, 1, *SHAPE)]) for c in CHECKPOINTING]
     assert costs[0].kept_bytes > costs[1].kept_bytes > costs[2].kept_bytes
-    half = cost_of_call(small(widths=(16, 16), precision="bfloat16"), [ocean(3, 1, *SHAPE)])
-    whole = cost_of_call(small(widths=(16, 16)), [ocean(3, 1, *SHAPE)])
+    half = cost_of_model_step(small(widths=(16, 16), precision="bfloat16"), [ocean(3, 1, *SHAPE)])
+    whole = cost_of_model_step(small(widths=(16, 16)), [ocean(3, 1, *SHAPE)])
     assert 0.4 * whole.kept_bytes < half.kept_bytes < 0.7 * whole.kept_bytes
 
 
@@ -67,7 +69,7 @@ def test_what_is_kept_is_all_that_autograd_saves() -> None:
     with saved_for_backward(model) as saved:
         out = model(states[:1], forcing[:1])
     saved[out.untyped_storage().data_ptr()] = out.nbytes
-    cost = cost_of_call(config, [ocean(3, 1, *SHAPE)])
+    cost = cost_of_model_step(config, [ocean(3, 1, *SHAPE)])
     assert cost.kept_bytes == pytest.approx(sum(saved.values()), rel=0.05)
 
 
@@ -83,10 +85,10 @@ def test_the_largest_batch_is_the_last_that_fits() -> None:
 def test_work_in_chunks_adds_less_for_each_window() -> None:
     sizes = {"latents": 16, "latent_width": 32, "heads": 4, "head_width": 32}
     config = fomos.small(encoder={"type": "perceiver", "width": 8, "depth": 1, **sizes}, checkpointing="layers")
-    cost = cost_of_call(config, [fomos.ocean(64, 128)])
+    cost = cost_of_model_step(config, [fomos.ocean(64, 128)])
     values = 16 * 3 * 4 * 32 * 8 * 16
     with mock.patch.object(chunks, "MOST_VALUES", values // 4):
-        chunked = cost_of_call(config, [fomos.ocean(64, 128)])
+        chunked = cost_of_model_step(config, [fomos.ocean(64, 128)])
     assert chunked.peak_bytes < 0.6 * cost.peak_bytes
     assert chunked.peak_bytes_more < 0.6 * cost.peak_bytes_more
 
@@ -109,7 +111,7 @@ def test_attention_is_counted() -> None:
     for module in model.modules():
         module.register_forward_hook(count)  # type: ignore[arg-type]
     model(torch.randn(1, 1, 3, 16, 32), torch.randn(1, 2, 1, 16, 32))
-    assert cost_of_call(config, [grid]).forward_flops == 2 * multiplications
+    assert cost_of_model_step(config, [grid]).forward_flops == 2 * multiplications
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
@@ -133,5 +135,5 @@ def test_recomputing_changes_neither_gradients_nor_what_norms_count(checkpointin
 
 def test_recomputing_saves_memory_in_all_of_a_fomo() -> None:
     model = parse_model({"type": "fomo", **fomos.CONSERVATIVE}, "test")
-    costs = [cost_of_call(model.replace(checkpointing=c), [fomos.ocean(16, 32)]) for c in CHECKPOINTING]
+    costs = [cost_of_model_step(model.replace(checkpointing=c), [fomos.ocean(16, 32)]) for c in CHECKPOINTING]
     assert costs[0].kept_bytes > 1.5 * costs[1].kept_bytes > 2 * costs[2].kept_bytes

@@ -135,3 +135,19 @@ def test_the_plan_counts_the_long_steps_of_leap_years(tmp_path: Path) -> None:
     assert plan.times == {"train": 2 * 73 + 36, "validation": 37 + 18, "test": 55}
     assert plan.gaps == {"train": 0, "validation": 1, "test": 0}
     assert plan.step_days == 5
+
+
+LARGE = ["model.widths=[65536, 65536]", "model.expansion=100"]
+
+
+def test_a_model_that_is_larger_than_the_memory_is_refused(source: Path) -> None:
+    too_large = (
+        r"model: this samudra has [\d,]+ parameters, which take [\d,.]+ GiB .* there are .* GiB; make it smaller"
+    )
+    with pytest.raises(UserError, match=too_large):
+        make_plan(changed(source, *LARGE))
+    experiment = changed(source)
+    needed = make_plan(experiment).cost.weight_bytes
+    assert make_plan(experiment, memory_bytes=needed)
+    with pytest.raises(UserError, match=r"model: this samudra has"):
+        make_plan(experiment, memory_bytes=needed - 1)

@@ -1,7 +1,6 @@
 """FOMO has the published size and structure, computes what its formulas say, and its weights belong to no grid."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import OceanContext
 from ocean_emulators.models.families import parse_model
+from ocean_emulators.models.fomo import chunks
 from ocean_emulators.models.fomo.chunks import in_chunks
 from ocean_emulators.models.fomo.embeddings import (
     PatchEncoding,
@@ -30,7 +30,7 @@ from ocean_emulators.models.fomo.embeddings import (
 )
 from ocean_emulators.models.fomo.model import Fomo, FomoConfig
 from ocean_emulators.models.fomo.patches import cut, join_windows, split_windows
-from ocean_emulators.models.fomo.perceiver import Attention, FeedForward, Perceiver, PerceiverIO
+from ocean_emulators.models.fomo.perceiver import Attention, FeedForward, LatentsConfig, Perceiver, PerceiverIO
 from ocean_emulators.models.fomo.perceiver_decoder import PerceiverDecoder, PerceiverDecoderConfig
 from ocean_emulators.plan import make_plan
 from tests import tiny
@@ -204,8 +204,11 @@ def feed(f: FeedForward, x: Tensor) -> Tensor:
     return (values * gates * 0.5 * (1 + torch.erf(gates / math.sqrt(2)))) @ f.fall.weight.T + f.fall.bias
 
 
+LATENTS = LatentsConfig(latents=4, latent_width=6, heads=2, head_width=5)
+
+
 def test_the_perceiver_is_its_formula() -> None:
-    model = Perceiver(token_width=7, out_width=3, depth=2, latents=4, width=6, heads=2, head_width=5).double()
+    model = Perceiver(token_width=7, out_width=3, depth=2, config=LATENTS).double()
     randomise(model)
     tokens = torch.randn(2, 9, 7, dtype=torch.float64)
     for sequence, y in zip(tokens, model(tokens), strict=True):
@@ -222,7 +225,7 @@ def test_the_perceiver_is_its_formula() -> None:
 
 
 def test_the_perceiver_io_is_its_formula() -> None:
-    model = PerceiverIO(token_width=7, query_width=8, depth=3, latents=4, width=6, heads=2, head_width=5).double()
+    model = PerceiverIO(token_width=7, query_width=8, depth=3, config=LATENTS).double()
     randomise(model)
     tokens, queries = torch.randn(2, 9, 7, dtype=torch.float64), torch.randn(2, 11, 8, dtype=torch.float64)
     for sequence, asked, y in zip(tokens, queries, model(tokens, queries), strict=True):
@@ -332,7 +335,7 @@ def test_one_window_can_hold_all_patches() -> None:
     assert torch.allclose(decoder(latent, latent, "x1"), expected, atol=1e-5)
 
 
-def test_chunks_change_neither_values_nor_gradients() -> None:
+def test_chunks_change_neither_values_nor_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = nn.Linear(4, 2)
     x, y = torch.randn(7, 4, requires_grad=True), torch.randn(7, 4)
     calls: list[int] = []
@@ -345,7 +348,8 @@ def test_chunks_change_neither_values_nor_gradients() -> None:
     results = []
     for most in (100, 30):
         x.grad = layer.weight.grad = None
-        out = in_chunks(function, x, y, values=10, most=most)
+        monkeypatch.setattr(chunks, "MOST_VALUES", most)
+        out = in_chunks(function, x, y, values=10)
         out.sum().backward()
         assert x.grad is not None
         results.append((out.detach(), x.grad, layer.weight.grad))
@@ -353,17 +357,16 @@ def test_chunks_change_neither_values_nor_gradients() -> None:
     assert sorted(calls[4:]) == [1, 3, 3]  # again, on the way back
     for one, other in zip(*results, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+    monkeypatch.setattr(chunks, "MOST_VALUES", 1)
     with torch.no_grad():
-        assert torch.allclose(in_chunks(function, x, y, values=10, most=1), results[0][0], atol=1e-6)
+        assert torch.allclose(in_chunks(function, x, y, values=10), results[0][0], atol=1e-6)
 
 
 def test_a_model_in_chunks_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small(precision="bfloat16").build(ocean(16, 32))
     gradients = []
     for most in (2**27, 1000):
-        for module in ("perceiver_encoder", "perceiver_decoder"):
-            limited: Callable[..., Tensor] = lambda *a, values, most=most: in_chunks(*a, values=values, most=most)  # noqa: E731
-            monkeypatch.setattr(f"ocean_emulators.models.fomo.{module}.in_chunks", limited)
+        monkeypatch.setattr(chunks, "MOST_VALUES", most)
         model.zero_grad()
         call(model, (16, 32)).square().sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))

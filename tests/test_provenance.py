@@ -1,7 +1,17 @@
 """One experiment, one key."""
 
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.files import digest
+from ocean_emulators.tracking.base import TRACKERS
+from ocean_emulators.tracking.none import NullTracker
+from ocean_emulators.tracking.open import VARIABLE, open_tracker
 from ocean_emulators.tracking.provenance import Provenance
 from ocean_emulators.workspace import PACKAGE, sources_digest
 
@@ -18,3 +28,46 @@ def test_keys_follow_from_configuration_and_data(experiment: Experiment) -> None
 def test_digests_tell_where_one_part_ends() -> None:
     assert digest("ab", "c") != digest("a", "bc")
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize("text", ["Größe", "line\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_changes_are_told_in_whatever_bytes_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, encoding: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def git(*arguments: str) -> bytes:
+        return subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True, capture_output=True
+        ).stdout
+
+    notes = tmp_path / "notes.txt"
+    notes.write_text("first\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    tags = Provenance({}, "data").tags()
+    assert (tags["git.commit"], tags["git.diff_sha256"]) == (git("rev-parse", "HEAD").decode().strip(), "clean")
+    notes.write_bytes(text.encode(encoding))
+    found = Provenance({}, "data").tags()["git.diff_sha256"]
+    assert found == hashlib.sha256(git("diff", "HEAD", "--", ".").strip()).hexdigest()
+
+
+def test_a_record_that_fails_does_not_hide_why_the_work_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(NullTracker):
+        def end(self, stage: str, succeeded: bool) -> None:
+            raise OSError("the store is gone")
+
+    TRACKERS.register("broken")(Broken)
+    monkeypatch.setenv(VARIABLE, "broken")
+    try:
+        with (
+            pytest.raises(UserError, match="the disk is full"),
+            open_tracker("name", Provenance({}, "data"), "train", tmp_path),
+        ):
+            raise UserError("the disk is full")
+        with pytest.raises(OSError, match="gone"), open_tracker("name", Provenance({}, "data"), "train", tmp_path):
+            pass
+    finally:
+        TRACKERS.remove("broken")

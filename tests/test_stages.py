@@ -10,6 +10,7 @@ import yaml
 from ocean_emulators.config.base import Config
 from ocean_emulators.errors import UserError
 from ocean_emulators.jobs.base import Job, results_of
+from ocean_emulators.sealing import open_sealed, write_sealed
 from ocean_emulators.workspace import Workspace
 from tests import tiny
 from tests.imports import ROOT
@@ -119,3 +120,42 @@ def test_a_checkpoint_of_other_data_is_refused(workspace: Workspace) -> None:
         torch.save(content | change, checkpoint)
         with pytest.raises(UserError, match=message):
             run_stage(workspace, "evaluate")
+
+
+def test_a_training_that_the_memory_cannot_hold_is_refused_before_it_begins(workspace: Workspace) -> None:
+    tree = tiny.experiment(workspace.root / "tiny.zarr")
+    tree["model"] |= {"widths": [65_536, 65_536], "expansion": 100}
+    configure(workspace, tree)
+    with pytest.raises(UserError, match=r"model: this samudra has .* parameters, which take .* GiB .* make it smaller"):
+        run_stage(workspace, "train")
+
+
+@pytest.mark.parametrize(("growth", "shorten"), [(1e12, "evaluation.lead_days"), (1e4, "data.periods.test")])
+def test_a_rollout_that_blows_up_is_told_with_its_own_way_out(
+    workspace: Workspace, growth: float, shorten: str
+) -> None:
+    """Within the 6 steps of a forecast, or later in the free run."""
+    checkpoint = workspace.training.checkpoint
+    content = torch.load(checkpoint, weights_only=True)
+    content["averaged_model"]["decoder.weight"] *= growth
+    torch.save(content, checkpoint)
+    with pytest.raises(UserError, match=rf"forecast from 2002-.* is not finite after .* or shorten {shorten}$"):
+        run_stage(workspace, "evaluate")
+
+
+@pytest.mark.parametrize("what", ["region", "channel", "start", "weight"])
+def test_forecasts_of_other_data_are_not_compared(workspace: Workspace, what: str) -> None:
+    path = workspace.evaluation.forecast_sums
+    sums = open_sealed(path, "evaluate").load()
+    match what:
+        case "start":
+            sums["start"] = ["1950" + str(start)[4:] for start in sums["start"].values]
+        case "weight":
+            sums["weight"] = 2 * sums["weight"]
+        case _:
+            sums = sums.isel({what: slice(1, None)})
+    write_sealed(sums.drop_encoding(), path, zarr_format=2)
+    with pytest.raises(
+        UserError, match=r"forecast_sums.zarr: not of the prepared data: .* differ.*`dvc repro evaluate`"
+    ):
+        run_stage(workspace, "compare")

@@ -7,6 +7,7 @@ import xarray as xr
 
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator
 from ocean_emulators.aggregator.metrics import (
+    METRICS,
     acc,
     bias,
     by_variable,
@@ -28,7 +29,7 @@ from ocean_emulators.experiment import Experiment
 from ocean_emulators.forecasting.base import BASELINES, Climatology, Past
 from ocean_emulators.ocean.fields import channels
 from ocean_emulators.ocean.grid import Grid, cell_area
-from ocean_emulators.ocean.regions import NINO34, REGIONS
+from ocean_emulators.ocean.regions import NINO34, REGIONS, Region
 
 BOXES = (*REGIONS.values(), NINO34)
 
@@ -143,3 +144,12 @@ def test_variables_are_means_of_their_channels() -> None:
     values = xr.DataArray([1.0, 3.0, 8.0], dims="channel", coords={"channel": ["so_0", "so_1", "zos"]})
     means = by_variable(values)
     assert dict(zip(means["variable"].values, means.values.tolist(), strict=True)) == {"all": 4, "so": 2, "zos": 8}
+
+
+def test_a_region_without_ocean_has_no_scores(packing: Packing, store: PackedStore) -> None:
+    rows = torch.randn(1, packing.n_prognostic_cells)
+    collected = SumsOfRollouts(WeightedSums(packing, store.grid, [Region("pole", 85, 90.1)]), 1, 1)
+    collected.record(slice(0, 1), 1, rows, rows, 0 * rows)
+    mean = mean_over_starts(collected.to_dataset(["then"], 5.0))
+    for name, metric in METRICS.items():
+        assert metric.of(mean).isnull().all(), name

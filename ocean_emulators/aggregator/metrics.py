@@ -36,8 +36,8 @@ def bias(mean: xr.Dataset) -> xr.DataArray:
 def acc(mean: xr.Dataset) -> xr.DataArray:
     """Anomaly correlation (uncentred) against the training period's day-of-year climatology; 1 is perfect."""
     norm = (mean["squared_predicted_anomaly"] * mean["squared_true_anomaly"]) ** 0.5
-    # A prediction without anomalies (climatology itself) correlates with nothing.
-    return (mean["anomaly_product"] / norm.where(norm > 0)).fillna(0.0)
+    # A prediction without anomalies (climatology itself) correlates with nothing; a region without ocean has no score.
+    return (mean["anomaly_product"] / norm.where(norm > 0)).where(norm != 0, 0.0)
 
 
 METRICS.register("rmse")(Metric(rmse, in_units_of_field=True))
@@ -80,8 +80,11 @@ def normalised_rmse(sums: xr.Dataset, std: xr.DataArray, region: str = "global")
 
 def by_variable(values: xr.DataArray) -> xr.DataArray:
     """Mean over the channels of each variable, and over all of them as variable `all`."""
-    variable = [channel(str(name)).field.name for name in values["channel"].values]
-    names = list(dict.fromkeys(variable))
-    means = [values.mean("channel")]
-    means += [values.isel(channel=[v == name for v in variable]).mean("channel") for name in names]
+    names = list(dict.fromkeys(channel(str(name)).field.name for name in values["channel"].values))
+    means = [values.mean("channel"), *(values.sel(channel=channels_of(name, values)).mean("channel") for name in names)]
     return xr.concat(means, pd.Index(["all", *names], name="variable"))
+
+
+def channels_of(variable: str, values: xr.DataArray | xr.Dataset) -> list[str]:
+    """Names of the channels of a variable, in their order."""
+    return [str(name) for name in values["channel"].values if channel(str(name)).field.name == variable]

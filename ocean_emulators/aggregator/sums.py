@@ -87,6 +87,7 @@ class SumsOfRollouts:
             {**variables, "weight": weight},
             coords={
                 "start": np.array([str(t) for t in start_times], dtype=object),
+                # "unit", because xarray takes "units" of days for those of a timedelta.
                 "lead": (
                     "lead",
                     step_days * np.arange(1, self.values.shape[1] + 1),

@@ -3,11 +3,10 @@
 import argparse
 from pathlib import Path
 
-import psutil
-
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.yaml_files import load_yaml
+from ocean_emulators.cost import memory_of
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.released.weights import read_weights
 from ocean_emulators.parallel import GIB
@@ -29,9 +28,10 @@ def run(options: argparse.Namespace) -> None:
     experiment = parse(Experiment, tree, str(options.params))
     initial = experiment.train.initial_weights
     weights = read_weights(initial.find(Workspace.here()), initial.averaged) if initial else None
-    plan = make_plan(experiment, variants=True, weights=weights)
+    memory_bytes = memory_of() if options.memory_gib is None else options.memory_gib * GIB
+    plan = make_plan(experiment, variants=True, weights=weights, memory_bytes=memory_bytes)
     print(describe(plan))
-    print("\n".join(batch_lines(plan, options.memory_gib or psutil.virtual_memory().total / GIB)))
+    print("\n".join(batch_lines(plan, memory_bytes / GIB)))
 
 
 def describe(plan: Plan) -> str:

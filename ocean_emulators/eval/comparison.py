@@ -23,33 +23,39 @@ def compare(
     Returns
     -------
     Columns forecast, variable, lead, nrmse; and emulator_ratio (emulator / forecast, below 1: the emulator is better) with
-    ratio_low, ratio_high, its interval by a paired block bootstrap over starts.
+    ratio_low, ratio_high, its interval by a paired block bootstrap over starts; NaN where all starts are in one block, of
+    which every draw would be the same.
     """
-    draws = block_draws(sums[EMULATOR].sizes["start"], max(1, round(config.bootstrap_block_days / start_days)), config)
-    squared = {name: _squared_by_start(dataset, std) for name, dataset in sums.items()}
+    n_starts, block = sums[EMULATOR].sizes["start"], max(1, round(config.bootstrap_block_days / start_days))
+    draws = block_draws(n_starts, block, config) if block < n_starts else np.zeros((0, n_starts), int)
+    nrmse = {name: normalised_rmse(dataset, std) for name, dataset in sums.items()}
+    squared = {name: _resampled(_squared_by_start(dataset, std), draws) for name, dataset in sums.items()}
     tables = []
-    for name, dataset in sums.items():
-        table = xr.Dataset({"nrmse": normalised_rmse(dataset, std)})
-        table["emulator_ratio"] = normalised_rmse(sums[EMULATOR], std) / table["nrmse"]
-        ratios = _resampled(squared[EMULATOR], draws) / _resampled(squared[name], draws)
-        low, high = (1 - config.confidence) / 2, (1 + config.confidence) / 2
-        bounds = (
-            np.quantile(np.sqrt(ratios), [low, high], axis=0) if len(draws) else np.full((2, *ratios.shape[1:]), np.nan)
-        )
-        table["ratio_low"], table["ratio_high"] = ((("variable", "lead"), bound) for bound in bounds)
+    for name in sums:
+        table = xr.Dataset({"nrmse": nrmse[name], "emulator_ratio": nrmse[EMULATOR] / nrmse[name]})
+        low, high = _interval(np.sqrt(squared[EMULATOR] / squared[name]), config.confidence)
+        table["ratio_low"], table["ratio_high"] = (("variable", "lead"), low), (("variable", "lead"), high)
         tables.append(table.drop_vars("region").to_dataframe().reset_index().assign(forecast=name))
     columns = ["forecast", "variable", "lead", "nrmse", "emulator_ratio", "ratio_low", "ratio_high"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
 def block_draws(n_starts: int, block: int, config: ComparisonConfig) -> np.ndarray:
-    """Indices of starts, [draw, start]: circular blocks of consecutive ones (Politis & Romano 1992)."""
+    """Indices of starts, [draw, start]: circular blocks of consecutive ones (Politis and Romano 1992)."""
     rng = np.random.default_rng(config.seed)
     n_blocks = -(-n_starts // block)
     first = rng.integers(0, n_starts, (config.bootstrap_draws, n_blocks))
     return ((first[..., None] + np.arange(block)) % n_starts).reshape(config.bootstrap_draws, n_blocks * block)[
         :, :n_starts
     ]
+
+
+def _interval(drawn: np.ndarray, confidence: float) -> np.ndarray:
+    """Central quantiles over draws [draw, ...], [low and high, ...]; NaN if there are none."""
+    if not len(drawn):
+        return np.full((2, *drawn.shape[1:]), np.nan)
+    bounds: np.ndarray = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return bounds
 
 
 def _squared_by_start(sums: xr.Dataset, std: xr.DataArray) -> xr.DataArray:

@@ -24,10 +24,14 @@ def ratio_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
     rows = []
     for variable in pd.unique(table["variable"]):
         cells = (part.loc[(variable, lead)] for lead in leads)
-        values = [f"{c['emulator_ratio']:.2f} ({c['ratio_low']:.2f}-{c['ratio_high']:.2f})" for c in cells]
-        rows.append([label(variable), *values])
+        rows.append([label(variable), *map(_with_interval, cells)])
     title = f"RMSE of the emulator / {label(others[0]).lower()} (interval over starts); below 1 is better"
     return [title, *_aligned(["days", *(f"{d:g}" for d in leads)], rows)]
+
+
+def _with_interval(cell: pd.Series) -> str:
+    interval = "" if pd.isna(cell["ratio_low"]) else f" ({cell['ratio_low']:.2f}-{cell['ratio_high']:.2f})"
+    return f"{cell['emulator_ratio']:.2f}{interval}"
 
 
 def _aligned(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -44,8 +44,9 @@ def run_rollout(
 class FiniteCheck:
     """Ends a rollout that has left the range of numbers: a sink of `run_rollout`, to stand before those that sum."""
 
-    def __init__(self, data: InferenceDataset, starts: Sequence[int]) -> None:
-        self.data, self.starts = data, list(starts)
+    def __init__(self, data: InferenceDataset, starts: Sequence[int], shorten: str) -> None:
+        """`shorten` is the setting by which such rollouts are made shorter."""
+        self.data, self.starts, self.shorten = data, list(starts), shorten
 
     def record(self, batch: slice, step: int, predicted: Tensor) -> None:
         """See `Sink`.
@@ -63,5 +64,5 @@ class FiniteCheck:
         raise UserError(
             f"the emulator's forecast from {store.time[self.starts[batch][start]]} is not finite after {step} steps of "
             f"{store.step_days:g} days ({channel} first): it is unstable; train it for longer or with a lower learning rate, "
-            "on longer rollouts (train.rollout_steps), or shorten evaluation.lead_days"
+            f"on longer rollouts (train.rollout_steps), or shorten {self.shorten}"
         )

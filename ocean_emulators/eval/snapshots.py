@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 import xarray as xr
 from torch import Tensor
 
@@ -29,4 +28,4 @@ class Snapshots:
     def _field(self, rows: Tensor, step: int) -> xr.Dataset:
         store, packing = self.data.rows.store, self.data.rows.packing
         time = store.time[self.start + step : self.start + step + 1]
-        return to_dataset(torch.as_tensor(rows).cpu().numpy(), time, store.grid, packing).isel(time=0)
+        return to_dataset(rows.cpu().numpy(), time, store.grid, packing).isel(time=0)

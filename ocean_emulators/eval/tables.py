@@ -6,7 +6,14 @@ from collections.abc import Mapping
 import pandas as pd
 import xarray as xr
 
-from ocean_emulators.aggregator.metrics import acc, by_variable, mean_over_starts, normalised_rmse, score_table
+from ocean_emulators.aggregator.metrics import (
+    acc,
+    by_variable,
+    channels_of,
+    mean_over_starts,
+    normalised_rmse,
+    score_table,
+)
 from ocean_emulators.eval.config import EvaluationConfig
 from ocean_emulators.files import write_text
 from ocean_emulators.workspace import EvaluationFiles
@@ -44,8 +51,7 @@ def _summarise_free_run(sums: xr.Dataset, std: xr.DataArray) -> Summary:
     """Normalised RMSE over the whole run, and the largest error of the global mean on each level of temperature."""
     nrmse = normalised_rmse(sums.mean("lead").expand_dims("lead"), std).isel(lead=0)
     error = mean_over_starts(sums.sel(region="global"))["error"]
-    temperature = [str(c) for c in error["channel"].values if str(c).startswith("thetao_")]
-    largest = {c: round(float(abs(error.sel(channel=c)).max()), 6) for c in temperature}
+    largest = {c: round(float(abs(error.sel(channel=c)).max()), 6) for c in channels_of("thetao", error)}
     return {
         "nrmse": {str(v): round(float(nrmse.sel(variable=v)), 6) for v in nrmse["variable"].values},
         "largest_global_mean_error_degC": largest,

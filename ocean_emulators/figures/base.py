@@ -13,17 +13,24 @@ from ocean_emulators.registry import Registry
 
 
 @dataclass(frozen=True)
+class FreeRun:
+    """What is shown of a rollout through the whole test period."""
+
+    snapshots: Mapping[str, tuple[xr.Dataset, xr.Dataset]]
+    """truth and prediction of one time, by name (`middle`, `end`)"""
+    nino34: Mapping[str, xr.DataArray]
+    """mean temperature in the Nino3.4 box, degC [time], of truth and prediction; empty where there is none"""
+    drift: xr.DataArray | None
+    """error of the global mean of temperature, degC [time, lev]; None where it is not predicted"""
+
+
+@dataclass(frozen=True)
 class EvaluationInputs:
     """What an evaluation gives to draw."""
 
     history: pd.DataFrame
     """a row for each epoch; empty where nothing was trained"""
-    snapshots: Mapping[str, tuple[xr.Dataset, xr.Dataset]]
-    """truth and prediction of one time of the free run, by name (`middle`, `end`)"""
-    nino34: Mapping[str, xr.DataArray]
-    """mean temperature in the Nino3.4 box, degC [time], of truth and prediction; empty where there is none"""
-    drift: xr.DataArray | None
-    """error of the global mean of temperature in the free run, degC [time, lev]"""
+    free_run: FreeRun
 
 
 @dataclass(frozen=True)

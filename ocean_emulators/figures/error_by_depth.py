@@ -6,8 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ocean_emulators.figures.base import COMPARISON_FIGURES, ComparisonInputs, Drawn, new_figure
-from ocean_emulators.figures.style import COLOURS, label
-from ocean_emulators.forecasting.base import EMULATOR
+from ocean_emulators.figures.style import label, line_of
 from ocean_emulators.ocean.fields import FIELDS
 
 
@@ -29,8 +28,7 @@ def error_by_depth(scores: Mapping[str, xr.DataArray], lead: float) -> Figure:
     for axes, variable in zip(panels, variables, strict=True):
         for forecast, nrmse in scores.items():
             part = nrmse.sel(variable=variable)
-            width = 2.4 if forecast == EMULATOR else 1.3
-            axes.plot(part, part["lev"], "o-", ms=3, lw=width, color=COLOURS.get(forecast), label=label(forecast))
+            axes.plot(part, part["lev"], "o-", ms=3, **line_of(forecast))
         axes.set(title=label(variable), xlabel="RMSE / standard deviation")
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
+from ocean_emulators.figures.style import COLOURS
 
 
 @EVALUATION_FIGURES.register("learning_curve")
@@ -16,10 +17,11 @@ def learning_curve(history: pd.DataFrame) -> Figure:
     """Training and validation loss, and the learning rate, over epochs."""
     figure = new_figure(7, 4)
     axes = figure.subplots()
-    axes.plot(history["epoch"], history["train/mean/loss"], "o-", ms=3, color="#0072B2", label="training")
-    axes.plot(
-        history["epoch"], history["val/mean/loss"], "o-", ms=3, color="#D55E00", label="validation (averaged weights)"
-    )
+    for column, name, text in (
+        ("train/mean/loss", "training", "training"),
+        ("val/mean/loss", "validation", "validation (averaged weights)"),
+    ):
+        axes.plot(history["epoch"], history[column], "o-", ms=3, color=COLOURS[name], label=text)
     axes.set(xlabel="Epoch", ylabel="Loss (normalised)", title="Learning curve")
     axes.grid(alpha=0.3)
     rate = axes.twinx()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
@@ -15,7 +16,7 @@ def of_evaluation(inputs: EvaluationInputs) -> Drawn:
     """One figure for each time that was kept."""
     return {
         f"maps_{name}": maps(truth, prediction, f"Free run, {truth['time'].item().strftime('%Y-%m-%d')}")
-        for name, (truth, prediction) in inputs.snapshots.items()
+        for name, (truth, prediction) in inputs.free_run.snapshots.items()
     }
 
 
@@ -33,7 +34,7 @@ def maps(truth: xr.Dataset, prediction: xr.Dataset, when: str) -> Figure:
     return figure
 
 
-def _map_row(row: Sequence[object], name: str, truth: xr.DataArray, prediction: xr.DataArray) -> None:
+def _map_row(row: Sequence[Axes], name: str, truth: xr.DataArray, prediction: xr.DataArray) -> None:
     error, own = prediction - truth, scale_of(name, truth)
     scales = [(truth, own), (prediction, own), (error, scale_of_differences(error))]
     for axes, (values, scale) in zip(row, scales, strict=True):

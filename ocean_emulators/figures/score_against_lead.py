@@ -4,8 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ocean_emulators.figures.base import COMPARISON_FIGURES, ComparisonInputs, Drawn, new_figure
-from ocean_emulators.figures.style import COLOURS, label
-from ocean_emulators.forecasting.base import EMULATOR
+from ocean_emulators.figures.style import label, line_of
 
 
 @COMPARISON_FIGURES.register("score_against_lead")
@@ -21,9 +20,7 @@ def score_against_lead(table: pd.DataFrame) -> Figure:
     grid = figure.subplots(-(-len(variables) // 3), 3, squeeze=False, sharex=True)
     for axes, variable in zip(grid.flat, variables, strict=False):
         for forecast, part in table[table["variable"] == variable].groupby("forecast", sort=False):
-            name = str(forecast)
-            width = 2.4 if name == EMULATOR else 1.3
-            axes.plot(part["lead"], part["nrmse"], color=COLOURS.get(name), lw=width, label=label(name))
+            axes.plot(part["lead"], part["nrmse"], **line_of(str(forecast)))
         axes.set_title(label(variable), fontsize=10)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)

@@ -1,6 +1,7 @@
 """Names, colours and units: what forecasts, variables and fields are called and drawn in, wherever they are shown."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ocean_emulators.forecasting.base import EMULATOR
 from ocean_emulators.ocean.fields import FIELDS
@@ -21,6 +22,10 @@ COLOURS = {
     "anomaly_persistence": "#0072B2",
     "damped_anomaly_persistence": "#56B4E9",
     "climatology": "#009E73",
+    "truth": "#D55E00",
+    "prediction": "#000000",
+    "training": "#0072B2",
+    "validation": "#D55E00",
 }
 
 
@@ -29,7 +34,7 @@ class MapStyle:
     """How a field is drawn on a map."""
 
     colours: str
-    """name of a colour map of cmocean's"""
+    """name of a colour map of cmocean"""
     symmetric: bool
     """around zero"""
 
@@ -44,9 +49,15 @@ MAPS = {
 
 
 def label(name: str) -> str:
-    """How a forecast or variable is called by people."""
+    """What people call a forecast or variable."""
     known = LABELS.get(name) or (FIELDS[name].long_name if name in FIELDS else name)
     return known[0].upper() + known[1:].replace("_", " ")
+
+
+def line_of(forecast: str) -> dict[str, Any]:
+    """Settings of the line that shows a forecast; the emulator's stands out."""
+    width = 2.4 if forecast == EMULATOR else 1.3
+    return {"color": COLOURS.get(forecast), "lw": width, "label": label(forecast)}
 
 
 def plain_units(units: str) -> str:

@@ -2,36 +2,38 @@
 
 from collections.abc import Mapping
 
+import cftime
 import cmocean
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from ocean_emulators.figures.base import EVALUATION_FIGURES, Drawn, EvaluationInputs, new_figure
-from ocean_emulators.figures.style import plain_units
+from ocean_emulators.figures.style import COLOURS, plain_units
 
 
 @EVALUATION_FIGURES.register("nino34")
 def nino34(inputs: EvaluationInputs) -> Drawn:
     """Where the grid has ocean in the box."""
     title = "Temperature of the uppermost level in the Nino3.4 box"
-    return {"nino34": index_series(inputs.nino34, title, "degC")} if inputs.nino34 else {}
+    series = inputs.free_run.nino34
+    return {"nino34": index_series(series, title, "degC")} if series else {}
 
 
 @EVALUATION_FIGURES.register("drift")
 def drift_of_temperature(inputs: EvaluationInputs) -> Drawn:
     """Where temperature is predicted."""
     title = "Free run: error of global-mean temperature by level"
-    return {} if inputs.drift is None else {"drift": drift(inputs.drift, title, "degC")}
+    error = inputs.free_run.drift
+    return {} if error is None else {"drift": drift(error, title, "degC")}
 
 
 def index_series(series: Mapping[str, xr.DataArray], title: str, units: str) -> Figure:
-    """A time series for each of several sources, such as the Nino3.4 index of truth, prediction and climatology."""
+    """A time series for each of several sources, such as the Nino3.4 index of truth and prediction."""
     figure = new_figure(9, 3.6)
     axes = figure.subplots()
     for name, values in series.items():
-        style = {"truth": ("#D55E00", 2.0), "prediction": ("#000000", 2.0)}.get(name, ("grey", 1.0))
-        axes.plot(_years(values["time"].values), values, color=style[0], lw=style[1], label=name)
+        axes.plot(years(values["time"].values), values, color=COLOURS.get(name, "grey"), lw=2.0, label=name)
     axes.set(title=title, xlabel="Year", ylabel=plain_units(units))
     axes.ticklabel_format(useOffset=False)
     axes.grid(alpha=0.3)
@@ -45,7 +47,7 @@ def drift(error: xr.DataArray, title: str, units: str) -> Figure:
     axes = figure.subplots()
     shades = cmocean.cm.deep(np.linspace(0.15, 0.95, error.sizes["lev"]))
     for colour, lev in zip(shades, error["lev"].values, strict=True):
-        axes.plot(_years(error["time"].values), error.sel(lev=lev), color=colour, label=f"{lev:.0f} m")
+        axes.plot(years(error["time"].values), error.sel(lev=lev), color=colour, label=f"{lev:.0f} m")
     axes.axhline(0, color="black", lw=0.6)
     axes.set(title=title, xlabel="Year", ylabel=plain_units(units))
     axes.ticklabel_format(useOffset=False)
@@ -54,5 +56,13 @@ def drift(error: xr.DataArray, title: str, units: str) -> Figure:
     return figure
 
 
-def _years(time: np.ndarray) -> list[float]:
-    return [t.year + (t.dayofyr - 1 + t.hour / 24) / 365 for t in time]
+def years(time: np.ndarray) -> list[float]:
+    """Times as years and the share of the year that has passed, which is longer in leap years and shorter on 360 days."""
+
+    def new_year(year: int, calendar: str) -> cftime.datetime:
+        return cftime.datetime(year, 1, 1, calendar=calendar)
+
+    return [
+        t.year + (t - new_year(t.year, t.calendar)) / (new_year(t.year + 1, t.calendar) - new_year(t.year, t.calendar))
+        for t in time
+    ]

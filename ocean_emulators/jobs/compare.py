@@ -1,9 +1,11 @@
 """Comparison: the emulator beside baselines that the same code scores from the same starts."""
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
@@ -15,6 +17,7 @@ from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.errors import UserError
 from ocean_emulators.eval.comparison import compare
 from ocean_emulators.eval.config import CompareSections
 from ocean_emulators.eval.rollout import run_rollout
@@ -73,16 +76,23 @@ class CompareJob:
     def _score_baselines(
         self, grid: PreparedGrid, emulator: xr.Dataset, files: ComparisonFiles
     ) -> dict[str, xr.Dataset]:
-        """From the starts of the emulator's forecasts; their sums."""
+        """From the starts of the emulator's forecasts; their sums.
+
+        Raises
+        ------
+        UserError
+            If the emulator's forecasts are not of the prepared data.
+        """
         periods = self.sections.data.periods
         times = grid.store.indices(periods.test, "test")
         rows = Rows(grid.store, grid.packing, times, "none")  # each is asked for a few times: memory stays as it is
         data = InferenceDataset(rows, "test", DataRequirements(1, 1, ()))
-        position = {str(time): index for index, time in enumerate(grid.store.time)}
-        starts, steps = [position[str(time)] for time in emulator["start"].values], emulator.sizes["lead"]
         climatology = Climatology(grid.store, grid.statistics, grid.packing.n_prognostic_cells)
         past = Past(grid.store, climatology, grid.store.indices(periods.train, "train"))
         weighted = WeightedSums(grid.packing, grid.store.grid, tuple(REGIONS.values()))
+        position = {str(time): index for index, time in enumerate(grid.store.time)}
+        _require_same(emulator, weighted, position, self.workspace.evaluation.forecast_sums)
+        starts, steps = [position[str(time)] for time in emulator["start"].values], emulator.sizes["lead"]
         scored: dict[str, xr.Dataset] = {}
         for name in self.sections.comparison.baselines:
             aggregator = InferenceEvaluatorAggregator(data, climatology, weighted, starts, steps)
@@ -91,6 +101,22 @@ class CompareJob:
             scored[name] = aggregator.get_dataset()
             write_sealed(scored[name], files.sums / f"{name}.zarr", zarr_format=2)
         return scored
+
+
+def _require_same(emulator: xr.Dataset, sums: WeightedSums, times: Container[str], path: Path) -> None:
+    """Refuse sums of the emulator's forecasts, from `path`, that were taken on other data than those at hand."""
+    own = {"channels": [c.name for c in sums.channels], "regions": [r.name for r in sums.regions]}
+    theirs = {"channels": list(emulator["channel"].values), "regions": list(emulator["region"].values)}
+    different = [what for what in own if own[what] != theirs[what]]
+    if not different and not np.allclose(emulator["weight"].values, sums.weight.cpu().numpy()):
+        different = ["areas"]
+    if not all(str(start) in times for start in emulator["start"].values):
+        different.append("times")
+    if different:
+        raise UserError(
+            f"{path}: not of the prepared data: the {' and '.join(different)} differ; `dvc repro evaluate` makes forecasts of "
+            "these data"
+        )
 
 
 def summarise(table: pd.DataFrame, leads: list[float]) -> dict[str, dict[str, dict[str, float]]]:

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator
-from ocean_emulators.aggregator.metrics import mean_over_starts
+from ocean_emulators.aggregator.metrics import channels_of, mean_over_starts
 from ocean_emulators.aggregator.sums import WeightedSums
 from ocean_emulators.build import build_emulator
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
@@ -19,7 +19,7 @@ from ocean_emulators.eval.rollout import FiniteCheck, Sink, run_rollout
 from ocean_emulators.eval.snapshots import Snapshots
 from ocean_emulators.eval.tables import write_score_tables
 from ocean_emulators.eval.writer import PredictionsWriter
-from ocean_emulators.figures.base import EVALUATION_FIGURES, EvaluationInputs, save_figures
+from ocean_emulators.figures.base import EVALUATION_FIGURES, EvaluationInputs, FreeRun, save_figures
 from ocean_emulators.forecasting.base import Climatology
 from ocean_emulators.forecasting.emulator import Emulator
 from ocean_emulators.jobs.base import Report, leaving_results
@@ -61,10 +61,9 @@ class EvaluateJob:
             files = EvaluationFiles(folder)
             emulator = Emulator(stepper, data)
             forecasts = score_forecasts(self.sections, emulator, scoring, files)
-            free_run = score_free_run(emulator, scoring, files)
-            write_score_tables(forecasts, free_run.sums, grid.prognostic_std(), self.sections.evaluation, files)
-            history = pd.read_csv(self.workspace.training.history)
-            inputs = EvaluationInputs(history, free_run.snapshots, free_run.nino34, free_run.drift)
+            free_run_sums, free_run = score_free_run(emulator, scoring, files)
+            write_score_tables(forecasts, free_run_sums, grid.prognostic_std(), self.sections.evaluation, files)
+            inputs = EvaluationInputs(pd.read_csv(self.workspace.training.history), free_run)
             for draw in EVALUATION_FIGURES.values():
                 save_figures(draw(inputs), files.figures)
 
@@ -76,79 +75,65 @@ class Scoring:
     data: InferenceDataset
     climatology: Climatology
     sums: WeightedSums
-    nino34: WeightedSums
 
     @classmethod
     def of(cls, grid: PreparedGrid, data: InferenceDataset) -> "Scoring":
-        """For a prepared grid."""
+        """For a prepared grid: over all regions and, for the index, the Nino3.4 box."""
         climatology = Climatology(grid.store, grid.statistics, grid.packing.n_prognostic_cells)
-        sums = WeightedSums(grid.packing, grid.store.grid, tuple(REGIONS.values()))
-        return cls(data, climatology, sums, WeightedSums(grid.packing, grid.store.grid, (NINO34,)))
+        regions = dict(REGIONS) | {NINO34.name: NINO34}
+        return cls(data, climatology, WeightedSums(grid.packing, grid.store.grid, tuple(regions.values())))
 
     def aggregator(self, starts: list[int], steps: int) -> InferenceEvaluatorAggregator:
-        """Over all regions."""
+        """Of rollouts from some starts."""
         return InferenceEvaluatorAggregator(self.data, self.climatology, self.sums, starts, steps)
 
 
 def score_forecasts(
     sections: EvaluateSections, emulator: Emulator, scoring: Scoring, files: EvaluationFiles
 ) -> xr.Dataset:
-    """Forecasts from starts spread over the period; their sums."""
+    """Forecasts from starts spread over the period; their sums, as they are written."""
     data, config = emulator.data, sections.evaluation
     steps = config.steps(data.rows.store.step_days)
     starts = data.starts(steps, config.start_every)
     aggregator = scoring.aggregator(starts, steps)
-    run_rollout(emulator, starts, steps, [FiniteCheck(data, starts), aggregator], config.batch_size, "forecasts")
-    sums = aggregator.get_dataset()
+    check = FiniteCheck(data, starts, "evaluation.lead_days")
+    run_rollout(emulator, starts, steps, [check, aggregator], config.batch_size, "forecasts")
+    sums = aggregator.get_dataset().sel(region=list(REGIONS))
     write_sealed(sums, files.forecast_sums, zarr_format=2)
     return sums
 
 
-@dataclass(frozen=True)
-class FreeRun:
-    """What is kept of a rollout through the whole period."""
-
-    sums: xr.Dataset
-    snapshots: dict[str, tuple[xr.Dataset, xr.Dataset]]
-    nino34: dict[str, xr.DataArray]
-    drift: xr.DataArray | None
-
-
-def score_free_run(emulator: Emulator, scoring: Scoring, files: EvaluationFiles) -> FreeRun:
-    """From the first states of the period to its last: scored, and written as fields."""
+def score_free_run(emulator: Emulator, scoring: Scoring, files: EvaluationFiles) -> tuple[xr.Dataset, FreeRun]:
+    """From the first states of the period to its last: its sums, as they are written, and what is shown of it."""
     data, store = emulator.data, emulator.data.rows.store
     start, steps = data.times.start + emulator.stepper.requirements.past, data.longest_rollout()
     time = store.time[start + 1 : start + 1 + steps]
     aggregator = scoring.aggregator([start], steps)
-    nino34 = InferenceEvaluatorAggregator(data, scoring.climatology, scoring.nino34, [start], steps)
     snapshots = Snapshots(data, start, {"middle": steps // 2 + 1, "end": steps})
     writer = PredictionsWriter(files.predictions, time, store.grid, data.rows.packing)
-    sinks: list[Sink] = [FiniteCheck(data, [start]), aggregator, nino34, snapshots, writer]
+    check = FiniteCheck(data, [start], "data.periods.test")
+    sinks: list[Sink] = [check, aggregator, snapshots, writer]
     run_rollout(emulator, [start], steps, sinks, title="free run")
     sums = aggregator.get_dataset()
-    write_sealed(sums, files.free_run_sums, zarr_format=2)
-    return FreeRun(sums, snapshots.kept, _nino34(nino34.get_dataset(), time), _drift(sums, time, store.grid.lev))
+    scored = sums.sel(region=list(REGIONS))
+    write_sealed(scored, files.free_run_sums, zarr_format=2)
+    by_time = sums.assign_coords(time=("lead", time)).swap_dims(lead="time")
+    return scored, FreeRun(snapshots.kept, nino34_index(by_time), drift_of_temperature(by_time, store.grid.lev))
 
 
-def _temperature(sums: xr.Dataset) -> list[str]:
-    return [str(name) for name in sums["channel"].values if channel(str(name)).field.name == "thetao"]
-
-
-def _nino34(sums: xr.Dataset, time: np.ndarray) -> dict[str, xr.DataArray]:
+def nino34_index(sums: xr.Dataset) -> dict[str, xr.DataArray]:
     """Mean temperature of the uppermost level in the box, [time]; nothing where it is not predicted or there is no ocean."""
-    names = _temperature(sums)
-    if not names or not bool(sums["weight"].sel(channel=names[0]) > 0):
+    names = channels_of("thetao", sums)
+    if not names or not bool(sums["weight"].sel(region=NINO34.name, channel=names[0]) > 0):
         return {}
-    mean = mean_over_starts(sums.isel(region=0)).sel(channel=names[0])
-    series = {"truth": mean["truth"], "prediction": mean["predicted"]}
-    return {name: xr.DataArray(values.values, {"time": time}, "time") for name, values in series.items()}
+    mean = mean_over_starts(sums.sel(region=NINO34.name, channel=names[0]))
+    return {"truth": mean["truth"], "prediction": mean["predicted"]}
 
 
-def _drift(sums: xr.Dataset, time: np.ndarray, lev: np.ndarray) -> xr.DataArray | None:
+def drift_of_temperature(sums: xr.Dataset, lev: np.ndarray) -> xr.DataArray | None:
     """Error of the global mean of temperature, [time, lev]; nothing where it is not predicted."""
-    names = _temperature(sums)
+    names = channels_of("thetao", sums)
     if not names:
         return None
-    error = mean_over_starts(sums.sel(region="global"))["error"].sel(channel=names).transpose("lead", "channel")
-    levels = [lev[channel(name).mask_level] for name in names]
-    return xr.DataArray(error.values, {"time": time, "lev": levels}, ("time", "lev"))
+    error = mean_over_starts(sums.sel(region="global", channel=names))["error"].rename(channel="lev")
+    return error.assign_coords(lev=[lev[channel(name).mask_level] for name in names]).transpose("time", "lev")

@@ -190,7 +190,7 @@ class BaseModel(nn.Module):
         if config.positional_channels and len(oceans) > 1:
             raise UserError(
                 f"model.positional_channels: {config.positional_channels} inputs are learned for the cells of one grid, but "
-                f"there are {len(oceans)} (train.passes, evaluation.coarsen); use 0, and coordinates: true instead"
+                f"there are {len(oceans)} (train.passes, evaluation.grid); use 0, and coordinates: true instead"
             )
         self.config = config
         self.grids = nn.ModuleDict({ocean.name: GridFields(config, ocean) for ocean in oceans})
@@ -216,7 +216,7 @@ class BaseModel(nn.Module):
                     head.bias.zero_()
 
     def channel_of_input(self) -> list[int | None]:
-        """For each input of the network, the prognostic channel that is wet where it is; None where that is wherever any is."""
+        """For each input of the network, the prognostic channel whose mask it has; None if it has any wet cell (forcing)."""
         states = [*range(len(self.change_scale))] * self.config.input_states
         return [*states, *[None] * (self.in_channels - len(states))]
 

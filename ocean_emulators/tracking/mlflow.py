@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 from sqlalchemy.engine import URL
 
+from ocean_emulators.errors import UserError, brief
 from ocean_emulators.tracking.base import TRACKERS
 from ocean_emulators.tracking.provenance import Provenance
 
@@ -34,24 +35,44 @@ class MlflowTracker:
     """A run in the store at `MLFLOW_TRACKING_URI`, else in `mlflow.db` and `mlruns/` at the project's root."""
 
     def __init__(self, experiment: str, provenance: Provenance, home: Path) -> None:
+        """Open or create the run.
+
+        Raises
+        ------
+        UserError
+            If the store can't be used, or the experiment was deleted there.
+        """
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow import MlflowClient  # takes seconds: only where it is used
+        from mlflow import MlflowClient, MlflowException  # takes seconds: only where it is used
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         artifacts = None if uri else (home / "mlruns").as_uri()
         lock = home / ".scratch" / "mlflow.lock"
         lock.parent.mkdir(exist_ok=True)
-        # A store that several processes create at the same moment is left broken.
-        with FileLock(lock):
-            self.client = MlflowClient(uri or own_store(home))
-            known = self.client.get_experiment_by_name(experiment)
-            identifier = (
-                known.experiment_id
-                if known
-                else self.client.create_experiment(experiment, artifacts, tags=_EXPERIMENT_TAGS)
+        try:
+            # A store that several processes create at the same moment is left broken.
+            with FileLock(lock):
+                self.client = MlflowClient(uri or own_store(home))
+                identifier = self._experiment(experiment, artifacts)
+                self.run_id = self._find(identifier, provenance) or self._create(identifier, experiment, provenance)
+        except MlflowException as error:
+            raise UserError(
+                f"MLflow's store at {uri or own_store(home)} can't be used: {brief(error)}; mend it, name another in "
+                "MLFLOW_TRACKING_URI, or keep no record (OCEAN_EMULATORS_TRACKER=none)"
+            ) from error
+
+    def _experiment(self, name: str, artifacts: str | None) -> str:
+        """The identifier of the experiment, which is created if there is none."""
+        known = self.client.get_experiment_by_name(name)
+        if known is None:
+            return str(self.client.create_experiment(name, artifacts, tags=_EXPERIMENT_TAGS))
+        if known.lifecycle_stage == "deleted":
+            raise UserError(
+                f"name: the experiment {name!r} was deleted in MLflow; bring it back by `mlflow experiments restore "
+                f"--experiment-id {known.experiment_id}`, or give the experiment another name"
             )
-            self.run_id = self._find(identifier, provenance) or self._create(identifier, experiment, provenance)
+        return str(known.experiment_id)
 
     def _find(self, experiment_id: str, provenance: Provenance) -> str | None:
         runs = self.client.search_runs([experiment_id], f"tags.`experiment.key` = '{provenance.key}'", max_results=1)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ocean_emulators.tracking.base import TRACKERS, Tracker
@@ -28,6 +28,7 @@ def open_tracker(experiment: str, provenance: Provenance, stage: str, home: Path
     try:
         yield tracker
     except BaseException:
-        tracker.end(stage, succeeded=False)
+        with suppress(Exception):  # a record that fails too must not hide why the stage did
+            tracker.end(stage, succeeded=False)
         raise
     tracker.end(stage, succeeded=True)

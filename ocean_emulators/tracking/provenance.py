@@ -29,7 +29,7 @@ class Provenance:
 
     def tags(self) -> dict[str, str]:
         """What to look an experiment up by."""
-        commit = _git("rev-parse", "HEAD")
+        commit = _git("rev-parse", "HEAD").decode()
         # Not the pipeline's own results, which change while it runs.
         changes = _git("diff", "HEAD", "--", ".", ":!dvc.lock", ":!outputs")
         return {
@@ -38,7 +38,7 @@ class Provenance:
             "data.fingerprint": self.data,
             "code.sha256": sources_digest([PACKAGE]),
             "git.commit": commit or "none",
-            "git.diff_sha256": hashlib.sha256(changes.encode()).hexdigest() if changes else "clean",
+            "git.diff_sha256": hashlib.sha256(changes).hexdigest() if changes else "clean",
             "dvc.experiment": os.environ.get("DVC_EXP_NAME") or "none",
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -47,9 +47,10 @@ class Provenance:
         }
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str) -> bytes:
+    """What git says, in bytes, because files that changed may be in any encoding; nothing where there is no git."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return ""
+        return b""
     return done.stdout.strip()

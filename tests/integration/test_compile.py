@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from ocean_emulators.cost import cost_of_call
+from ocean_emulators.cost import cost_of_model_step
 from ocean_emulators.models.base import BaseModel, BaseModelConfig, OceanContext
 from ocean_emulators.models.layers.activation_checkpointing import Checkpointing
 from tests import fomos, samudras
@@ -52,7 +52,7 @@ def test_a_compiled_samudra_trains_and_infers_as_it_did(checkpointing: Checkpoin
     largest = max(float(g.abs().max()) for g in gradients)
     for g, h in zip(gradients, gradients_again, strict=True):
         assert torch.allclose(g, h, rtol=1e-3, atol=1e-5 * largest)
-    assert kept <= 2 * cost_of_call(config, [ocean]).kept_bytes
+    assert kept <= 2 * cost_of_model_step(config, [ocean]).kept_bytes
     for (name, a), b in zip(eager.state_dict().items(), compiled.state_dict().values(), strict=True):
         assert torch.allclose(a, b, atol=1e-6), name
     with torch.no_grad():

@@ -97,7 +97,7 @@ import json, sys
 from pathlib import Path
 import torch
 from ocean_emulators.models.base import OceanContext
-from ocean_emulators.cost import cost_of_call
+from ocean_emulators.cost import cost_of_model_step
 from ocean_emulators.models.families import parse_model
 
 def status(key):
@@ -107,7 +107,7 @@ def status(key):
 config, calls, shape = parse_model(json.loads(sys.argv[1]), "child"), int(sys.argv[2]), (120, 240)
 lat, lon = 1.5 * torch.arange(120) - 89.25, 1.5 * torch.arange(240)
 ocean = OceanContext(20, 3, torch.ones(20, *shape, dtype=torch.bool), lat, lon, torch.ones(20))
-cost = cost_of_call(config, [ocean])
+cost = cost_of_model_step(config, [ocean])
 model, state, forcing = config.build(ocean).train(), torch.randn(1, 1, 20, *shape), torch.randn(1, 2, 3, *shape)
 before = status("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew

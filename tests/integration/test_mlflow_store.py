@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from ocean_emulators.errors import UserError
+from ocean_emulators.tracking.mlflow import MlflowTracker
+from ocean_emulators.tracking.provenance import Provenance
 from tests.integration.conftest import ENVIRONMENT, Project
 
 OPEN = """
@@ -67,3 +70,26 @@ def test_a_server_receives_the_run(project: Project, server: str) -> None:
     assert run.info.status == "FINISHED"
     assert {file.path for file in client.list_artifacts(run.info.run_id, "scores")} >= {"scores/comparison.csv"}
     assert not (project.root / "mlflow.db").exists()
+
+
+def test_a_deleted_experiment_is_refused_with_the_way_to_bring_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracker = MlflowTracker("gone", Provenance({"a": 1}, "data"), tmp_path)
+    tracker.client.delete_experiment(tracker.client.get_run(tracker.run_id).info.experiment_id)
+    with pytest.raises(
+        UserError, match=r"name: the experiment 'gone' was deleted in MLflow; .* restore --experiment-id"
+    ):
+        MlflowTracker("gone", Provenance({"a": 2}, "data"), tmp_path)
+
+
+def test_a_server_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(
+        UserError, match=r"MLflow's store at http://127.* can't be used: .*OCEAN_EMULATORS_TRACKER=none"
+    ):
+        MlflowTracker("any", Provenance({}, "data"), tmp_path)

@@ -10,17 +10,14 @@ from torch.utils.checkpoint import checkpoint
 MOST_VALUES = 2**25
 
 
-def in_chunks(function: Callable[..., Tensor], *inputs: Tensor, values: int, most: int | None = None) -> Tensor:
+def in_chunks(function: Callable[..., Tensor], *inputs: Tensor, values: int) -> Tensor:
     """`function` of tensors [sequence, …], which treats each sequence by itself, computed for some sequences at a time.
 
-    Where gradients are wanted and one chunk does not hold all, each is recomputed in the backward pass instead of kept.
+    `values` is the size of the widest layer for one sequence; that of a chunk is at most `MOST_VALUES`.
 
-    Parameters
-    ----------
-    values: size of the widest layer for one sequence, values
-    most: the same for one chunk, `MOST_VALUES` if not given
+    Where gradients are wanted and one chunk does not hold all, each is recomputed in the backward pass instead of kept.
     """
-    size = max(1, (most or MOST_VALUES) // values)
+    size = max(1, MOST_VALUES // values)
     if len(inputs[0]) <= size:
         return function(*inputs)
     parts = zip(*(x.split(size) for x in inputs), strict=True)

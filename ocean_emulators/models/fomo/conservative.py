@@ -62,7 +62,7 @@ class ConservativeEncoder(nn.Module):
         latent: Axes,
         checkpointing: Checkpointing,
     ) -> None:
-        """`channel_of_mask` [in] is the prognostic channel that is wet where an input is; None where any is."""
+        """`channel_of_mask` [in] is the prognostic channel whose mask an input has; None for those of any wet cell."""
         super().__init__()
         self.block = ScaledBlock(config, in_channels, oceans, latent, checkpointing)
         self.out_channels = in_channels + config.width
@@ -154,7 +154,7 @@ class ScaledBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.checkpointing = checkpointing
-        self.block = ConvNeXtBlock(in_channels, config.width, 1, 3, config.expansion, config.norm)
+        self.block = ConvNeXtBlock(in_channels, config.width, dilation=1, expansion=config.expansion, norm=config.norm)
         self.size = PerGrid({ocean.name: np.log(Axes.of(ocean).cell / latent.cell) for ocean in oceans})
         self.modulation = nn.Linear(2, 2 * config.width)
         nn.init.zeros_(self.modulation.weight)

@@ -124,11 +124,10 @@ class SelfBlock(nn.Module):
 class Perceiver(nn.Module):
     """Reads tokens `depth` times, with two blocks of self-attention after each; the mean over the latents is the result."""
 
-    def __init__(
-        self, token_width: int, out_width: int, depth: int, latents: int, width: int, heads: int, head_width: int
-    ) -> None:
+    def __init__(self, token_width: int, out_width: int, depth: int, config: LatentsConfig) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(latents, width))
+        width, heads, head_width = config.latent_width, config.heads, config.head_width
+        self.latents = nn.Parameter(torch.randn(config.latents, width))
         self.read = nn.ModuleList(CrossBlock(width, head_width, token_width) for _ in range(depth))
         self.think = nn.ModuleList(
             nn.Sequential(*(SelfBlock(width, heads, head_width) for _ in range(2))) for _ in range(depth)
@@ -151,11 +150,10 @@ class PerceiverIO(nn.Module):
     What the queries were is not added to what they read: they say where to look only.
     """
 
-    def __init__(
-        self, token_width: int, query_width: int, depth: int, latents: int, width: int, heads: int, head_width: int
-    ) -> None:
+    def __init__(self, token_width: int, query_width: int, depth: int, config: LatentsConfig) -> None:
         super().__init__()
-        self.latents = nn.Parameter(torch.randn(latents, width))
+        width, heads, head_width = config.latent_width, config.heads, config.head_width
+        self.latents = nn.Parameter(torch.randn(config.latents, width))
         self.read = CrossBlock(width, head_width, token_width)
         self.think = SelfBlock(width, heads, head_width)
         self.depth = depth

@@ -67,15 +67,7 @@ class PerceiverDecoder(nn.Module):
         self.window = grids[0].latent_shape if config.window is None else (config.window, config.window)
         self.encoding = PatchEncoding(width, grids)
         self.query = nn.Linear(3, config.query_width)
-        self.perceiver = PerceiverIO(
-            width,
-            config.query_width,
-            config.depth,
-            config.latents,
-            config.latent_width,
-            config.heads,
-            config.head_width,
-        )
+        self.perceiver = PerceiverIO(width, config.query_width, config.depth, config)
         self.head = nn.Linear(config.query_width, out_channels)
         self.positions = PerGrid(
             {g.name: split_windows(g.ocean.unit_sphere()[None], self._cells_of_window(g)) for g in grids}

@@ -40,15 +40,7 @@ class PerceiverEncoder(nn.Module):
         places = {g.name: cell_features(g.patch, config.max_frequency, config.frequency_bands) for g in grids}
         self.places = PerGrid(places)
         token_width = in_channels + 2 * (2 * config.frequency_bands + 1)
-        self.perceiver = Perceiver(
-            token_width,
-            config.width,
-            config.depth,
-            config.latents,
-            config.latent_width,
-            config.heads,
-            config.head_width,
-        )
+        self.perceiver = Perceiver(token_width, config.width, config.depth, config)
         self.encoding = PatchEncoding(config.width, grids)
         # The widest layers of one patch: of its latents, or its tokens.
         self.values = config.widest

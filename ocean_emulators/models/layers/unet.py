@@ -1,4 +1,4 @@
-"""The U-Net of ConvNeXt blocks, with skips that are added."""
+"""A U-Net of any blocks, whose skip connections are added."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

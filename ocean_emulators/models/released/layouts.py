@@ -68,7 +68,7 @@ def read_layout(weights: Weights, levels: Sequence[int] | None = None, **setting
     """
     poolings = _count_poolings(weights)
     first, head = _shape(weights, "unet.layers.0.convblock.0.weight"), _shape(weights, "decoder.weight")
-    width = tuple(_shape(weights, f"unet.layers.{2 * i}.convblock.6.weight")[0] for i in range(poolings))
+    widths = tuple(_shape(weights, f"unet.layers.{2 * i}.convblock.6.weight")[0] for i in range(poolings))
     expansion = max(1, first[0] // first[1])
     prognostic, levels = _predicted(weights, levels)
     forcing, times = _driven(weights, first[1] - head[0])
@@ -78,7 +78,7 @@ def read_layout(weights: Weights, levels: Sequence[int] | None = None, **setting
         "output_states": _states(head[0]),
         "forcing_times": times,
         "prediction": "state",
-        "widths": width,
+        "widths": widths,
         "kernel_size": first[-1],
         "dilation": tuple(2**i for i in range(poolings)),
         "expansion": expansion,
