@@ -22,9 +22,7 @@ def packing(store: PackedStore, statistics: Statistics) -> Packing:
     return Packing.of(store, statistics)
 
 
-def inference(
-    store: PackedStore, packing: Packing, needs: DataRequirements, period: Period = TEST
-) -> InferenceDataset:
+def inference(store: PackedStore, packing: Packing, needs: DataRequirements, period: Period = TEST) -> InferenceDataset:
     return InferenceDataset(Rows(store, packing, store.indices(period, "test"), "none"), "test", needs)
 
 
