@@ -1,4 +1,4 @@
-"""How the programs of this project end."""
+"""Exit codes and last messages of the project's programs."""
 
 import sys
 import traceback
