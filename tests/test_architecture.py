@@ -20,7 +20,7 @@ LAYERS = {
         datasets models cost losses stepper forecasting aggregator figures tracking train eval experiment plan build jobs
         stages cli testing""",
     f"{PACKAGE}.config": "bounds schema base yaml_rules yaml_files overrides render",
-    f"{PACKAGE}.ocean": "constants fields levels calendar grid regions indices",
+    f"{PACKAGE}.ocean": "constants fields levels calendar grid regions",
     f"{PACKAGE}.datasets": "config requirements source store statistics preparation loading prepared",
     f"{PACKAGE}.models": "layers base samudra fomo families released",
     f"{PACKAGE}.forecasting": "base emulator baselines",
