@@ -1,6 +1,6 @@
-"""Names that a package gives from its modules when they are asked for.
+"""Names that a package exports lazily: a module is imported when a name of it is first used.
 
-So importing one module of a package imports none of the others, and a result depends on the code that it uses alone.
+So importing one module of a package imports none of the others, and a result depends on no more code than it uses.
 """
 
 import importlib

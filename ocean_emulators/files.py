@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from ocean_emulators.errors import UserError
 
@@ -23,14 +23,15 @@ _WAY_OUT = {
     errno.EDQUOT: "free some space there, or have the quota raised",
     errno.EFBIG: "have the limit on the size of files raised (`ulimit -f`)",
     errno.EROFS: "make it writable, or work in another folder",
-    errno.EACCES: "make it writable, or work in another folder",
-    errno.EPERM: "make it writable, or work in another folder",
+    errno.EACCES: "get permission for it, or work in another folder",
+    errno.EPERM: "get permission for it, or work in another folder",
     errno.EMFILE: "have the limit on open files raised (`ulimit -n`)",
     errno.ENFILE: "have the machine's limit on open files raised",
     errno.EIO: "look at the disk, which fails",
     errno.ENOTDIR: "move away what is in the place of a folder",
     errno.EEXIST: "move away what is in the place of a folder",
 }
+_MACHINE_ERRORS = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO}
 
 
 @contextmanager
@@ -186,6 +187,11 @@ def explain(error: OSError, place: Path | None = None, otherwise: str = "") -> s
     what = error.strerror or str(error) or type(error).__name__
     way_out = _WAY_OUT.get(error.errno or 0, otherwise)
     return f"{where}: {what[0].lower() + what[1:]}" + (f"; {way_out}, and run it again" if way_out else "")
+
+
+def is_machine_error(error: BaseException) -> TypeGuard[OSError]:
+    """Whether reading failed for a reason that lies with the machine (permission, limits, the disk), not with the file."""
+    return isinstance(error, OSError) and error.errno in _MACHINE_ERRORS
 
 
 def fsync(path: str | os.PathLike[str]) -> None:

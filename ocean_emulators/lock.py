@@ -3,19 +3,30 @@
 from typing import Any
 
 from ocean_emulators.config.yaml_files import load_yaml
+from ocean_emulators.errors import UserError
 from ocean_emulators.workspace import Workspace, look_up
 
 
 def locked_params(workspace: Workspace, stage: str) -> dict[str, Any]:
-    """The values that a stage's result was made with, by their dotted keys; empty if it was not made."""
+    """The values that a stage's result was made with, by their dotted keys; empty if it was not made.
+
+    Raises
+    ------
+    UserError
+        If `dvc.lock` is not as DVC writes it.
+    """
     path = workspace.root / "dvc.lock"
-    stages = load_yaml(path)["stages"] if path.is_file() else {}
-    params: dict[str, Any] = stages.get(stage, {}).get("params", {}).get(workspace.params.name, {})
-    return params
+    if not path.is_file():
+        return {}
+    content = load_yaml(path)
+    try:
+        return dict(content["stages"].get(stage, {}).get("params", {}).get(workspace.params.name, {}))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not as DVC writes it; `git checkout {path.name}` brings it back") from error
 
 
 def changed_since(workspace: Workspace) -> dict[str, tuple[Any, Any]]:
-    """Values that are others in `params.yaml` than those that results were made with: dotted key -> (then, now)."""
+    """Values in `params.yaml` that differ from those that results were made with: dotted key -> (then, now)."""
     now = load_yaml(workspace.params)
     changed: dict[str, tuple[Any, Any]] = {}
     for stage in ("prepare", "stats", "train", "evaluate", "compare"):

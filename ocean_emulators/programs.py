@@ -1,4 +1,4 @@
-"""How the programs of this project end."""
+"""Exit codes and last messages of the project's programs."""
 
 import sys
 import traceback
@@ -37,7 +37,8 @@ def ending_well(resume: str = "run it again") -> Iterator[None]:
         print(f"interrupted: {resume}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and is_unread(sys.stdout):  # else it was another pipe: a connection
+        # Else it was another pipe: a connection.
+        if isinstance(error, BrokenPipeError) and sys.stdout is not None and is_unread(sys.stdout):
             lead_nowhere(sys.stdout)
             sys.exit(_KILLED_BY_SIGPIPE)
         if isinstance(error, OSError) and error.filename is not None:

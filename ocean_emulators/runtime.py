@@ -1,4 +1,4 @@
-"""Where and how work runs on a machine: none of it is a param, because it changes no result beyond rounding."""
+"""Device, threads and caches: none is a param, because none changes a result beyond rounding."""
 
 from typing import Literal
 

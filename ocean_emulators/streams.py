@@ -1,4 +1,4 @@
-"""What programs write to when nobody reads it any more."""
+"""Output streams whose reader has gone away: a closed terminal, `… | head`."""
 
 import io
 import os
@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 @contextmanager
 def outliving_readers() -> Iterator[None]:
-    """Let a program run on, silently, when what reads its output or its messages ends or was never there.
+    """Let a program run on, silently, when nobody reads its output or its messages any more, or ever did.
 
-    What has been computed for days shall not be lost with the terminal.
+    A training of days must not be lost with its terminal.
     """
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (_Undying(stream or open(os.devnull, "w")) for stream in before)  # noqa: SIM115

@@ -48,6 +48,21 @@ def test_all_times_are_those_of_the_source_not_of_the_periods(tmp_path: Path) ->
     assert np.allclose(store.rows(0, 146)[:, -store.mask[-1].sum() :], expected, atol=1e-4)
 
 
+def test_a_hole_beside_the_periods_is_no_fault(tmp_path: Path) -> None:
+    """The mean is of the times that there are."""
+    tiny.dataset().drop_isel(time=[9, 10]).to_zarr(tmp_path / "s.zarr", zarr_format=2)
+    periods = {**SHORT, "train": {"start": "2001-01-01", "end": "2001-12-31"}}
+    data = config(tmp_path / "s.zarr", periods=periods, anomaly_period="all")
+    dataset = select(data)
+    assert dataset.sizes["time"] == 146
+    (channel,) = derived(data, dataset)
+    by_year = tiny.dataset()["hfds"].values.astype("f8").reshape(3, 73, tiny.N_LAT, tiny.N_LON)
+    by_year[0, 9:11] = np.nan
+    wet = tiny.dataset()["mask_0"].values
+    found = mean_annual_cycle(open_source(data.source), channel, data)
+    assert np.allclose(found[:, wet], np.nanmean(by_year[..., wet], 0), atol=1e-4)
+
+
 def test_a_source_that_holds_the_anomalies_is_believed(tmp_path: Path) -> None:
     dataset = tiny.dataset()
     dataset["hfds_anomalies"] = dataset["hfds"] * 0 + 3

@@ -20,13 +20,14 @@ LAYERS = {
         workspace lock datasets models cost losses stepper forecasting aggregator figures tracking train eval experiment
         plan build jobs stages cli testing""",
     f"{PACKAGE}.config": "bounds schema base yaml_rules yaml_files overrides render",
-    f"{PACKAGE}.ocean": "constants fields levels calendar grid regions diagnostics indices",
+    f"{PACKAGE}.ocean": "constants fields levels calendar grid regions diagnostics",
     f"{PACKAGE}.datasets": "config requirements source store statistics preparation loading prepared",
     f"{PACKAGE}.models": "layers base samudra fomo families released",
     f"{PACKAGE}.losses": "grid masked gradient spectral dynamic rollout config",
     f"{PACKAGE}.forecasting": "base emulator baselines",
     f"{PACKAGE}.aggregator": "statistics sums metrics accumulator losses reduced one_step maps train validate inference",
-    f"{PACKAGE}.train": "config schedules trainer checkpoints",
+    f"{PACKAGE}.train": """schedules selection stopping ledger progress config rollout_steps rollout_validation averages
+        optimisation checkpoint_store trainer checkpoints""",
     f"{PACKAGE}.eval": "config rollout writer snapshots tables report comparison",
 }
 

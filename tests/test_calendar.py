@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ocean_emulators.errors import UserError
-from ocean_emulators.ocean.calendar import check_date, require_days, season_bins, step_days, within
+from ocean_emulators.ocean.calendar import check_date, day_of_year_bins, require_days, step_days, within
 
 
 @pytest.mark.parametrize("calendar", ["noleap", "julian", "360_day"])
@@ -57,18 +57,18 @@ def test_days_that_other_calendars_lack_are_days() -> None:
 
 
 @pytest.mark.parametrize("calendar", ["noleap", "julian"])
-def test_each_year_has_73_seasons_of_five_days(calendar: str) -> None:
+def test_each_year_has_73_bins_of_five_days(calendar: str) -> None:
     days = [cftime.datetime(year, 1, 1, calendar=calendar) for year in (2000, 2001)]
     time = np.array([start + datetime.timedelta(days=5 * i + 2.5) for start in days for i in range(73)])
-    bins, n_bins = season_bins(time, 5.0)
+    bins, n_bins = day_of_year_bins(time, 5.0)
     assert n_bins == 73
     assert bins.tolist() == [*range(73)] * 2
 
 
-def test_the_last_season_takes_the_leap_day() -> None:
+def test_the_last_bin_takes_the_leap_day() -> None:
     time = np.array([cftime.DatetimeJulian(2000, 12, 31, 23), cftime.DatetimeJulian(2001, 1, 1)])
-    assert season_bins(time, 5.0)[0].tolist() == [72, 0]
-    assert season_bins(time, 1.0)[0].tolist() == [364, 0]
+    assert day_of_year_bins(time, 5.0)[0].tolist() == [72, 0]
+    assert day_of_year_bins(time, 1.0)[0].tolist() == [364, 0]
 
 
 def test_the_step_of_a_leap_year_is_usual_and_a_hole_is_not() -> None:

@@ -15,6 +15,7 @@ from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.source.location import Location
 from ocean_emulators.datasets.source.pinning import pin
+from ocean_emulators.errors import UserError
 from ocean_emulators.testing.coded_ocean import write_om4
 from tests import tiny
 from tests.coded import SHAPE, config
@@ -109,6 +110,20 @@ def test_what_is_wrong_with_a_store_is_part_of_its_description(case: str, tmp_pa
     text = described(tmp_path / "s.zarr")
     for line in lines:
         assert line in text, text
+
+
+@pytest.mark.parametrize("name", ["lat", "lev", "dz", "areacello", "ocean_fraction", "mask_1"])
+def test_a_damaged_variable_is_told_in_one_message(name: str, tmp_path: Path) -> None:
+    write_om4(tmp_path / "s.zarr", SHAPE, 2, 2, chunks=(2, *SHAPE))
+    for chunk in (tmp_path / "s.zarr" / name).glob("[0-9]*"):
+        chunk.write_bytes(b"no chunk")
+    config_here = config(tmp_path / "s.zarr", [0], [])
+    try:
+        text = described(tmp_path / "s.zarr", here=config_here)
+    except UserError as error:
+        text = str(error)
+    assert "s.zarr: " in text
+    assert "blosc" in text.lower()
 
 
 @pytest.mark.parametrize(

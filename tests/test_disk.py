@@ -140,7 +140,7 @@ def test_too_few_open_files_are_told_or_enough(
         with limit(resource.RLIMIT_NOFILE, free + more):
             prepare(data, tmp_path / "prepared", tmp_path / "scratch", times_per_file=TIMES_PER_FILE)
     except UserError as error:
-        assert "oo many open files" in str(error)
+        assert "have the limit on open files raised (`ulimit -n`), and run it again" in str(error)
         assert "\n" not in str(error)
         assert not half_left(tmp_path)
         prepare(data, tmp_path / "prepared", tmp_path / "scratch", times_per_file=TIMES_PER_FILE)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from ocean_emulators.errors import UserError
 from ocean_emulators.ocean.constants import EARTH_RADIUS
 from ocean_emulators.ocean.grid import Grid, cell_area
-from ocean_emulators.ocean.indices import area_mean
 from ocean_emulators.ocean.regions import NINO34, REGIONS, Region
 
 
@@ -76,11 +75,3 @@ def test_regions_wrap_around_greenwich_and_do_not_ask_how_longitudes_are_counted
     assert sorted(chosen) == sorted(g.lon[NINO34.mask(g).any(0)])
     assert (chosen.min(), chosen.max()) == (192.5, 237.5)
     assert g.lat[NINO34.mask(g).any(1)].tolist() == [-2.5, 2.5]
-
-
-def test_area_means_leave_out_land() -> None:
-    g = grid(2, 4)
-    field = xr.DataArray([[1.0, 2, 3, np.nan], [np.nan] * 4], dims=("lat", "lon"), coords={"lat": g.lat, "lon": g.lon})
-    area = xr.DataArray(g.area, dims=("lat", "lon"))
-    assert area_mean(field, area).item() == pytest.approx(2)
-    assert area_mean(field, area, Region("west", -90, 90, 0, 180)).item() == pytest.approx(1.5)

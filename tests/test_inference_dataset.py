@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ocean_emulators.datasets.config import Period
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
-from ocean_emulators.datasets.loading.rows import Cache, Rows
+from ocean_emulators.datasets.loading.rows import Rows
 from ocean_emulators.datasets.requirements import DataRequirements
 from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
@@ -22,11 +22,8 @@ def packing(store: PackedStore, statistics: Statistics) -> Packing:
     return Packing.of(store, statistics)
 
 
-def inference(
-    store: PackedStore, packing: Packing, needs: DataRequirements, period: Period = TEST, cache: Cache = "none"
-) -> InferenceDataset:
-    rows = Rows(store, packing, store.indices(period, "test"), cache, normalised=False)
-    return InferenceDataset(rows, "test", needs)
+def inference(store: PackedStore, packing: Packing, needs: DataRequirements, period: Period = TEST) -> InferenceDataset:
+    return InferenceDataset(Rows(store, packing, store.indices(period, "test"), "none"), "test", needs)
 
 
 @pytest.mark.parametrize("needs", NEEDS)
@@ -51,13 +48,11 @@ def test_rollouts_stay_inside_their_period(
         assert data.starts(steps, 1) == inside
 
 
-@pytest.mark.parametrize("cache", ["none", "host"])
 @pytest.mark.parametrize("needs", NEEDS)
 def test_initial_forcing_and_truth_are_those_of_their_times(
-    store: PackedStore, packing: Packing, needs: DataRequirements, cache: Cache
+    store: PackedStore, packing: Packing, needs: DataRequirements
 ) -> None:
-    data = inference(store, packing, needs, cache=cache)
-    assert (data.rows.held is None) == (cache == "none")
+    data = inference(store, packing, needs)
     starts = [data.starts(3, 1)[k] for k in (2, 5)]
     initial, forcing, truth = data.initial(starts), data.forcing(starts, 1), data.truth(starts, 3)
     assert forcing.shape[:3] == (2, len(needs.forcing_times), 3)

@@ -1,5 +1,6 @@
 """Where a source lies: pointer files, their fingerprints, and what is said when a store can't be reached."""
 
+import errno
 import os
 import pickle
 import shutil
@@ -14,7 +15,7 @@ import zarr
 
 from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.source.layouts import open_location, open_source
-from ocean_emulators.datasets.source.location import Location
+from ocean_emulators.datasets.source.location import Location, access_errors
 from ocean_emulators.datasets.source.pinning import locate, pin, read_pointer, require_unchanged, take_fingerprint
 from ocean_emulators.errors import UserError
 from ocean_emulators.testing.coded_ocean import write_om4
@@ -105,6 +106,17 @@ def test_paths_and_zip_files_need_no_pin(store: Path) -> None:
     assert open_source(archive).sizes["time"] == TIMES
 
 
+def test_a_zip_file_behind_a_pointer_is_pinned_and_a_change_of_it_is_seen(store: Path, tmp_path: Path) -> None:
+    archive, pointer = shutil.make_archive(str(store), "zip", store), tmp_path / "zip.yaml"
+    pointer.write_text(f"url: {archive}")
+    fingerprint = pin(pointer)
+    assert fingerprint == require_unchanged(str(pointer)) == require_unchanged(archive)
+    assert open_source(str(pointer)).sizes["time"] == TIMES
+    os.utime(archive, (1, 1))
+    with pytest.raises(UserError, match=rf"not what it was when it was pinned; .*data pin {pointer}"):
+        require_unchanged(str(pointer))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -159,6 +171,16 @@ def test_an_http_server_that_is_not_there_is_named(served: str, tmp_path: Path) 
     for look in (open_location, take_fingerprint):
         with pytest.raises(UserError, match=r"can't be opened as a Zarr store: there is none at .*none.zarr"):
             look(Location("s", nothing))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO])
+def test_what_the_machine_refuses_is_not_blamed_on_the_store(number: int) -> None:
+    with pytest.raises(UserError) as caught, access_errors(Location("s", "/om4.zarr")):
+        raise OSError(number, os.strerror(number), "/om4.zarr/zarr.json")
+    text = str(caught.value)
+    assert text.startswith("s: can't be opened as a Zarr store: /om4.zarr/zarr.json: ")
+    assert text.endswith(", and run it again")
+    assert "password" not in text
 
 
 def test_a_pointer_is_read_whether_pinned_or_not(pointer: Path, store: Path) -> None:

@@ -72,6 +72,17 @@ def test_what_is_not_published_is_named(store: PackedStore, tmp_path: Path) -> N
         compute_statistics(store, TRAIN, published(store, tmp_path, so_1=None))
 
 
+@pytest.mark.parametrize("layout", [by_level, by_depth, compact])
+def test_a_damaged_store_is_told(
+    layout: Callable[[dict[str, float]], xr.Dataset], store: PackedStore, tmp_path: Path
+) -> None:
+    settings = published(store, tmp_path, layout)
+    for chunk in (tmp_path / "OM4_stds.zarr").glob("so*/0"):
+        chunk.write_bytes(b"no chunk")
+    with pytest.raises(UserError, match=r"published_stds: .*OM4_stds.zarr: so_0 can't be read \(.*; bring it back"):
+        compute_statistics(store, TRAIN, settings)
+
+
 def test_no_store_is_said_plainly(store: PackedStore, tmp_path: Path) -> None:
     nowhere = StatisticsConfig(published_means=str(tmp_path / "none"), published_stds=str(tmp_path / "none"))
     with pytest.raises(UserError, match=r"data.statistics.published_means: .*none can't be opened as a Zarr store"):

@@ -75,6 +75,29 @@ def test_without_scores_the_way_to_them_is_told(locked: Workspace, capsys: pytes
     assert "comparison.csv: no comparison here; `make repro` or `dvc repro` makes it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["", "[]", "schema: '2.0'", "stages: [1]", "stages: {compare: {params: 3}}", "{"])
+def test_a_lock_file_that_dvc_did_not_write_is_told(
+    content: str, locked: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (locked.root / "dvc.lock").write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        main(["report"])
+    assert "dvc.lock: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "<<<<<<< HEAD\n", "forecast,variable\nemulator,all\n", "\0"])
+@pytest.mark.parametrize("name", ["comparison/comparison.csv", "evaluation/scores.json"])
+def test_damaged_scores_are_told(
+    name: str, content: str, locked: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (locked.root / "outputs" / name).write_text(content)
+    with pytest.raises(SystemExit, match="2"):
+        main(["report"])
+    message = capsys.readouterr().err
+    assert f"{name}: damaged" in message
+    assert "`dvc repro` makes it anew" in message
+
+
 @pytest.fixture
 def preset(locked: Workspace) -> Path:
     (locked.root / "preset.yaml").write_text(yaml.safe_dump(tiny.experiment(locked.root / "tiny.zarr")))

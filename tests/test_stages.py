@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from ocean_emulators.config.base import Config
+from ocean_emulators.datasets.store.periods import PERIODS, period_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.jobs.base import Job, results_of
 from ocean_emulators.sealing import open_sealed, write_sealed
@@ -103,6 +104,13 @@ def test_a_params_file_that_became_unreadable_is_an_edit(workspace: Workspace) -
 
     with pytest.raises(UserError, match=r"params\.yaml was edited while stage compare ran"):
         run_stage(workspace, "compare", destroy)
+
+
+@pytest.mark.parametrize("name", PERIODS)
+def test_statistics_without_prepared_periods_say_what_makes_them(workspace: Workspace, name: str) -> None:
+    period_path(workspace.prepared, name).unlink()
+    with pytest.raises(UserError, match=rf"periods/{name}\.json: not here; `dvc repro prepare` makes it"):
+        run_stage(workspace, "stats")
 
 
 def test_a_checkpoint_of_other_data_is_refused(workspace: Workspace) -> None:

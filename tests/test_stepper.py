@@ -80,7 +80,7 @@ def test_training_validation_and_inference_make_the_rollout_written_out_by_hand(
     loss = loss_of(store, statistics, packing)
     stepper = Stepper(Linear(config.output_states), config, loss)
     period = experiment.data.periods.test
-    rows = Rows(store, packing, store.indices(period, "test"), "host", normalised=False)
+    rows = Rows(store, packing, store.indices(period, "test"), "none")
     calls = 4 // config.output_states
     windows = Windows(rows, "test", stepper.requirements, calls)
     data = InferenceDataset(rows, "test", stepper.requirements)

@@ -40,6 +40,15 @@ def test_a_broken_connection_is_no_reader_that_went_away(tmp_path: Path) -> None
     assert "BrokenPipeError: S3" in done.stderr
 
 
+def test_a_broken_connection_is_told_where_there_is_no_output(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(COMMAND.format("raise BrokenPipeError('S3')"))
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} program.py >&-"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("BrokenPipeError: S3")
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("closed", ["output", "both"])
 def test_a_stage_whose_reader_goes_away_runs_on(closed: str, unbuffered: str, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_batches_of_starts_do_not_matter(
 ) -> None:
     climatology = Climatology(store, statistics, packing.n_prognostic_cells)
     weighted = WeightedSums(packing, store.grid, BOXES)
-    rows = Rows(store, packing, store.indices(experiment.data.periods.test, "test"), "host", normalised=False)
+    rows = Rows(store, packing, store.indices(experiment.data.periods.test, "test"), "none")
     data = InferenceDataset(rows, "test", DataRequirements(1, 1, ()))
     persistence = BASELINES["persistence"](Past(store, climatology, range(0)))
     starts = data.starts(4, 4)

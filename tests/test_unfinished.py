@@ -49,12 +49,18 @@ def left(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scratch
 
 
-def go_on(source: Path, left: Path, tmp_path: Path, code: str = "code") -> dict[str, bytes]:
-    prepare(small(source), tmp_path / "prepared", tmp_path / "scratch", code=code, times_per_file=TIMES_PER_FILE)
-    assert [path.name for path in (tmp_path / "scratch").glob("prepare-*")] == [
-        path.name for path in left.glob("prepare-*") if code != "code"
-    ]
-    return content(tmp_path / "prepared")
+@pytest.fixture
+def scratch(left: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged and resumed."""
+    return Path(shutil.copytree(left, tmp_path / "scratch"))
+
+
+def resume(source: Path, scratch: Path, code: str = "code") -> dict[str, bytes]:
+    """What the preparation makes in the end; its own work folder is then removed, and no other."""
+    begun, prepared = list(scratch.glob("prepare-*")), scratch.with_name("prepared")
+    prepare(small(source), prepared, scratch, code=code, times_per_file=TIMES_PER_FILE)
+    assert list(scratch.glob("prepare-*")) == (begun if code != "code" else [])
+    return content(prepared)
 
 
 DAMAGES = {
@@ -83,15 +89,13 @@ def test_a_damaged_file_is_told_and_made_again(
     file: str,
     how: str,
     source: Path,
-    left: Path,
+    scratch: Path,
     whole: dict[str, bytes],
-    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(left, tmp_path / "scratch")
-    (path,) = (tmp_path / "scratch").glob(f"prepare-*/{file}")
+    (path,) = scratch.glob(f"prepare-*/{file}")
     DAMAGES[how](path)
-    assert go_on(source, left, tmp_path) == whole
+    assert resume(source, scratch) == whole
     output = capsys.readouterr().out
     assert how == "gone" or f"warning: {path} is damaged; it is made again" in output
     match = re.search(r"resuming after (\d+) of 219 times", output)
@@ -106,25 +110,21 @@ def test_the_list_has_every_kind_of_file(left: Path) -> None:
     assert kinds == {re.sub(r"\d+", "#", file) for file in FILES}
 
 
-def test_all_of_it_may_be_damaged(source: Path, left: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
-    shutil.copytree(left, tmp_path / "scratch")
-    for path in (tmp_path / "scratch").glob("prepare-*/**/*"):
+def test_all_of_it_may_be_damaged(source: Path, scratch: Path, whole: dict[str, bytes]) -> None:
+    for path in scratch.glob("prepare-*/**/*"):
         if path.is_file():
             path.write_bytes(b"")
-    assert go_on(source, left, tmp_path) == whole
+    assert resume(source, scratch) == whole
 
 
-def test_what_a_killed_process_was_writing_is_not_kept(
-    source: Path, left: Path, whole: dict[str, bytes], tmp_path: Path
-) -> None:
-    shutil.copytree(left, tmp_path / "scratch")
-    (work,) = (tmp_path / "scratch").glob("prepare-*")
+def test_what_a_killed_process_was_writing_is_not_kept(source: Path, scratch: Path, whole: dict[str, bytes]) -> None:
+    (work,) = scratch.glob("prepare-*")
     for name in ("stores/x1.zarr/rows/c/1/0.17.partial", "stores/x1.zarr/zarr.json", "stores/x1.zarr/mask/c/0/0/0"):
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text("half")
     (work / "stores" / "periods").mkdir()
     (work / "stores" / "periods" / "train.json.17.partial").write_text("half")
-    assert go_on(source, left, tmp_path) == whole
+    assert resume(source, scratch) == whole
 
 
 @pytest.mark.parametrize(("code", "resumed"), [("code", True), ("other code", False)])
@@ -132,21 +132,18 @@ def test_it_is_found_again_by_what_names_the_code_alone(
     code: str,
     resumed: bool,
     source: Path,
-    left: Path,
+    scratch: Path,
     whole: dict[str, bytes],
-    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Not by place, resources, time, or whatever else of the package was edited."""
-    shutil.copytree(left, tmp_path / "scratch")
-    assert go_on(source, left, tmp_path, code) == whole
+    assert resume(source, scratch, code) == whole
     assert ("resuming after 100 of 219 times" in capsys.readouterr().out) == resumed
 
 
-def test_resources_do_not_name_it(source: Path, left: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copytree(left, tmp_path / "scratch")
+def test_resources_do_not_name_it(source: Path, scratch: Path, capsys: pytest.CaptureFixture[str]) -> None:
     resources = Resources(memory_gib=32, workers=2)
-    prepare(small(source), tmp_path / "prepared", tmp_path / "scratch", resources, "code", TIMES_PER_FILE)
+    prepare(small(source), scratch.with_name("prepared"), scratch, resources, "code", TIMES_PER_FILE)
     assert "resuming after 100 of 219 times" in capsys.readouterr().out
 
 

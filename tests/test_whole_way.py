@@ -48,7 +48,7 @@ WAYS = [(layout, land) for layout in LAYOUTS for land in (np.nan, 0.0)]
 def by_powers_of_two(store: PackedStore) -> Statistics:
     """Normalised codes lie between 1 and 2; the climatology is zero."""
     std = np.array([2.0 ** (channel_number(c) - 40) for c in store.channels])
-    bins, _ = calendar.season_bins(store.time, store.step_days)
+    bins, _ = calendar.day_of_year_bins(store.time, store.step_days)
     climatology = np.zeros((int(bins.max()) + 1, int(store.mask.sum())), "f4")
     return Statistics(
         np.zeros(len(std)), std, std, climatology, tuple(c.name for c in store.channels), "of powers of two"

@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--endpoint", help="address of the S3 service, where SOURCE is an s3:// URL of another than Amazon's"
     )
     sub.add_argument("--anonymous", action="store_true", help="read a public S3 URL without keys")
-    sub.add_argument(
-        "--preset", help=f"look through this one's eyes alone: a name in {PRESETS}/ (default: all of them)"
-    )
+    sub.add_argument("--preset", help=f"describe it for this preset alone: a name in {PRESETS}/ (default: all of them)")
     sub.set_defaults(run=describe)
     sub = commands.add_parser("pin", help=pin_file.__doc__)
     sub.add_argument("file", type=Path, help="a pointer file, such as data/sources/om4_onedeg.yaml")

@@ -36,7 +36,10 @@ def describe_source(location: Location, presets: Mapping[str, DataConfig]) -> st
     raw = read_as_it_is(location)
     sections = {"source": [location.url], "storage": list(_storage(location)), "layout": [_layout(raw)]}
     try:
-        dataset = to_canonical(raw, location.name)
+        with access_errors(location):
+            dataset = to_canonical(raw, location.name)
+        constant = [str(name) for name, v in dataset.data_vars.items() if "time" not in v.dims]
+        dataset = dataset.assign(read_block(dataset, constant, location.name))
     except UserError as error:
         held = ", ".join(f"{name}{_sizes(v)}" for name, v in raw.variables.items())
         return _render(sections | {"holds": [held], "unusable": [str(error)]})
@@ -152,11 +155,10 @@ def _time(dataset: xr.Dataset) -> Iterator[str]:
 
 
 def _levels(dataset: xr.Dataset) -> Iterator[str]:
-    masks = read_block(dataset, [f"mask_{k}" for k in range(dataset.sizes["lev"])], "masks")
     depth, thickness = dataset["lev"].values, dataset["dz"].values
     yield " level  depth (m)  thickness (m)  wet cells"
     for k in range(len(depth)):
-        wet = masks[f"mask_{k}"].values
+        wet = dataset[f"mask_{k}"].values
         yield f"{k:>6}  {depth[k]:>9g}  {thickness[k]:>13g}  {int(wet.sum()):>9,} ({wet.mean():.0%})"
 
 

@@ -70,12 +70,12 @@ def _positive(text: str) -> int:
 
 
 def _experiment(layout: Layout, preset: DataConfig, path: Path, averaged: bool) -> Experiment:
-    # What the published weights saw: statistics, and the seasonal mean behind anomalies, of all times.
+    # What the published weights saw: statistics of all times, and anomalies from the mean annual cycle of all times.
     data: dict[str, Any] = {"prognostic": layout.prognostic, "forcing": layout.forcing, "levels": layout.levels}
     data["statistics"] = {**preset.statistics.dump(), "period": "all"}
     data["anomaly_period"] = "all" if FORCING[3] in layout.forcing else preset.anomaly_period
     initial = {"path": Path(os.path.relpath(path)).as_posix(), "sha256": sha256(path), "averaged": averaged}
-    # So were the published models run: those for high resolution, which alone have instance norm, in bfloat16.
+    # As the published models were run: in bfloat16 those for high resolution, which alone have instance norm.
     run = {"precision": "bfloat16" if layout.config.norm == "instance" else "float32", "checkpointing": "layers"}
     tree = {
         "name": path.stem,

@@ -19,7 +19,7 @@ COMMANDS = {
 }
 """A module each, which has `add_arguments(parser)` and sets `run`."""
 
-_MODULES = {"import": "import_weights"}  # a word of Python's
+_MODULES = {"import": "import_weights"}  # `import` is a keyword of Python
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             module = importlib.import_module(f"ocean_emulators.cli.{_MODULES.get(name, name)}")
             module.add_arguments(command)
     options, rest = parser.parse_known_args(given)
-    # argparse takes no more overrides after the first option that stands among them
+    # argparse leaves overrides that follow an option over: `check a=1 --params p.yaml b=2`.
     if not hasattr(options, "overrides") or any(word.startswith("-") for word in rest):
         parser.parse_args(given)
     else:
@@ -46,7 +46,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(mask(message))
-
-
-if __name__ == "__main__":
-    main()

@@ -5,12 +5,13 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from ocean_emulators.config.base import parse
-from ocean_emulators.errors import UserError, mask
+from ocean_emulators.errors import UserError, brief, mask
 from ocean_emulators.eval.config import EvaluationConfig
 from ocean_emulators.eval.report import ratio_lines, score_lines
 from ocean_emulators.lock import changed_since, locked_params
@@ -33,11 +34,15 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"{files.table}: no comparison here; `make repro` or `dvc repro` makes it")
     for line in warnings(workspace):
         print(f"{line}\n")
-    table = pd.read_csv(files.table)
-    leads = _leads(workspace, table)
-    print("\n".join([*score_lines(table, leads), "", *ratio_lines(table, leads), ""]))
+    with _readable(files.table):
+        table = pd.read_csv(files.table)
+        leads = _leads(workspace, table)
+        lines = [*score_lines(table, leads), "", *ratio_lines(table, leads), ""]
+    print("\n".join(lines))
     if workspace.evaluation.summary.is_file():
-        print("\n".join(_drift_lines(workspace.evaluation.summary)))
+        with _readable(workspace.evaluation.summary):
+            lines = _drift_lines(workspace.evaluation.summary)
+        print("\n".join(lines))
     for what, place in {
         "Figures": workspace.evaluation.figures,
         "Figures beside baselines": files.figures,
@@ -46,6 +51,18 @@ def run(options: argparse.Namespace) -> None:
         if place.exists():
             print(f"{what}: {place.relative_to(workspace.root)}")
     print(f"Runs: {_how_to_see_runs(workspace)}")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what a damaged file makes its readers raise into one `UserError`. (A merge may have left its marks in it.)"""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: damaged: {brief(error)}; `git checkout` brings back the last one that was committed, `dvc repro` "
+            "makes it anew"
+        ) from error
 
 
 def warnings(workspace: Workspace) -> Iterator[str]:

@@ -38,7 +38,7 @@ class Config(BaseModel):
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 MOST_FAULTS = 20
-"""that are told at once"""
+"""How many faults one message tells."""
 
 
 def parse(cls: type[ConfigT], tree: Any, source: str) -> ConfigT:
@@ -99,7 +99,7 @@ _EXPECTED = {
     "string_type": "text (in quotes, where it looks like something else)",
     "tuple_type": "a list",
 }
-"""by pydantic's type of fault"""
+"""What would be right, by pydantic's type of error."""
 
 
 def _frozen(value: Any) -> Any:

@@ -20,9 +20,9 @@ def whole(value: Any) -> Any:
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 """how many there are"""
 Few = Annotated[int, Field(ge=1, le=100)]
-"""how many states follow one another, or times a width"""
+"""how many states follow one another, or by what a width is multiplied"""
 Layers = Annotated[int, Field(ge=1, le=16)]
-"""how many layers follow one another; in what is traced for its cost, each takes time"""
+"""how many layers follow one another; `check` traces each, which takes time"""
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """channels of a layer"""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -32,7 +32,7 @@ Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
 Factor = Annotated[float, Field(ge=0, le=1e6)]
 """a weight; 0 switches off"""
 Share = Annotated[float, Field(ge=0, lt=1)]
-"""of a whole, without all of it"""
+"""a fraction below 1"""
 Days = Annotated[float, Field(gt=0, le=1e6)]
 """a length of time, days"""
 

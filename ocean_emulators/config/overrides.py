@@ -55,7 +55,7 @@ def _left_out(cls: type[BaseModel] | None, node: dict[str, Any], key: str, follo
     known = set(node) | set(cls.model_fields if cls else ())
     if key not in known:
         raise UserError(f"no key {key!r} at {where}; {did_you_mean(key, known)}")
-    # Who names the type of a component begins it anew.
+    # Setting its type starts a component from nothing: the defaults are those of another type.
     return {} if cls is None or following == "type" else default_of(cls, key)
 
 

@@ -1,4 +1,4 @@
-"""What may stand where in a configuration, from the fields of its classes."""
+"""Looks up sections and defaults of a configuration in the fields of its classes."""
 
 import types
 from collections.abc import Iterable

@@ -108,7 +108,7 @@ class DataConfig(Config):
     each; 1 is the source's own grid. All are normalised by the statistics of the first; train.passes says which are trained
     on, evaluation.grid which is rolled out"""
     anomaly_period: Literal["train", "all"] = "train"
-    """what the seasonal mean behind hfds_anomalies is made from, where the source does not hold them: the training period,
+    """what the mean annual cycle behind hfds_anomalies is taken over, if the source lacks them: the training period,
     or all times of the source (as for the published weights, which so have seen the test period's forcing)"""
     storage: Literal["float32", "float16", "bfloat16"] = "float32"
     """how values are stored: as they are, or at half the size in units of each field's deviation from its mean, rounded to

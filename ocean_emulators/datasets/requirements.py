@@ -1,4 +1,4 @@
-"""Which times a model reads and writes: the one place where forcing and states are aligned, and where starts are counted."""
+"""Which times a model reads and predicts: the one place that aligns forcing with states, and that counts starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ class Climatology:
 
     def __init__(self, store: PackedStore, statistics: Statistics, n_cells: int) -> None:
         """`n_cells` is the number of prognostic cells, with which rows begin."""
-        self.bins, _ = calendar.season_bins(store.time, store.step_days)
+        self.bins, _ = calendar.day_of_year_bins(store.time, store.step_days)
         self.means, self.n_cells = statistics.climatology, n_cells
         self._bin = lru_cache(_BINS_HELD)(self._read)
 

@@ -10,7 +10,7 @@ from ocean_emulators.files import replacing_folder
 from ocean_emulators.workspace import Workspace
 
 Report = Callable[[Mapping[str, float], int], None]
-"""Takes numbers of a step (an epoch), while a job runs."""
+"""Called by a running job with metrics by name and the step (epoch) that they are of."""
 
 
 class Job(Protocol):
@@ -42,5 +42,5 @@ def results_of(job: Job) -> Path:
 
 
 def leaving_results(job: Job) -> AbstractContextManager[Path]:
-    """A folder to write results to, which becomes `results_of(job)` when the block has ended well."""
+    """A folder to write results to, which becomes `results_of(job)` if the block succeeds."""
     return replacing_folder(results_of(job))

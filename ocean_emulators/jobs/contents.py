@@ -1,4 +1,4 @@
-"""What tells the content of what a job reads."""
+"""Hashes of the files that a job reads: its scratch folder is named by them."""
 
 from pathlib import Path
 
@@ -12,13 +12,19 @@ from ocean_emulators.workspace import Workspace
 
 
 def contents(workspace: Workspace, data: DataConfig, *periods: str) -> list[str]:
-    """What tells the content of some periods of the prepared data, and of their statistics."""
+    """Hashes of some periods of the prepared data, and of the statistics of each grid.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, or the statistics are damaged.
+    """
     digests = [content_of(period_path(workspace.prepared, name), "prepare") for name in periods]
     return digests + [read_statistics(store_path(workspace.statistics, grid)).fingerprint for grid in data.grids]
 
 
 def content_of(path: Path, stage: str) -> str:
-    """What tells the content of a file that a stage makes.
+    """Hash of a file that a stage makes.
 
     Raises
     ------

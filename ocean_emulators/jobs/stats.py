@@ -8,8 +8,8 @@ from ocean_emulators.datasets.statistics.compute import compute_statistics
 from ocean_emulators.datasets.statistics.writing import write_statistics
 from ocean_emulators.datasets.store.packed_store import open_store, store_path
 from ocean_emulators.datasets.store.periods import PERIODS, period_path
-from ocean_emulators.files import sha256
 from ocean_emulators.jobs.base import Report, leaving_results
+from ocean_emulators.jobs.contents import content_of
 from ocean_emulators.parallel import Resources
 from ocean_emulators.workspace import Workspace
 
@@ -25,8 +25,14 @@ class StatsJob:
 
     @classmethod
     def of(cls, sections: DataSections, workspace: Workspace, resources: Resources) -> "StatsJob":
-        """The job of an experiment on the data that are prepared now."""
-        content = [sha256(period_path(workspace.prepared, name)) for name in PERIODS]
+        """The job of an experiment on the data that are prepared now.
+
+        Raises
+        ------
+        UserError
+            If none are.
+        """
+        content = [content_of(period_path(workspace.prepared, name), "prepare") for name in PERIODS]
         return cls(sections, workspace, resources, workspace.scratch_of("stats", sections.dump(), *content))
 
     def run(self, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Model time: periods given as dates, and the season as bins of the year. Works in any calendar that cftime knows."""
+"""Model time: periods given as dates, time steps, day-of-year bins. Works in any calendar that cftime knows."""
 
 import re
 from collections.abc import Mapping
@@ -36,12 +36,12 @@ def check_date(text: str) -> str:
 
 
 def require_days(time: np.ndarray, days: Mapping[str, str]) -> None:
-    """Dates, by what they are of, are days of the calendar of the times [time].
+    """Refuse dates, by their keys in `params.yaml`, that are no days of the calendar of the times [time].
 
     Raises
     ------
     UserError
-        If one is not, such as 30 February outside of a 360-day calendar.
+        For a date such as 30 February outside of a 360-day calendar.
     """
     for what, date in days.items():
         try:
@@ -60,8 +60,8 @@ def within(time: np.ndarray, start: str, end: str) -> np.ndarray:
     return (key >= first) & (key <= last)
 
 
-def season_bins(time: np.ndarray, step_days: float) -> tuple[np.ndarray, int]:
-    """For each time, the bin of the year it falls into, bins being one time step long; and the number of bins.
+def day_of_year_bins(time: np.ndarray, step_days: float) -> tuple[np.ndarray, int]:
+    """The day-of-year bin that each time [time] falls into, from 0, and the number of bins: each is one time step long.
 
     The last bin also takes the days by which a year is longer than 365.
     """

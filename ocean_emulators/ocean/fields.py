@@ -119,7 +119,13 @@ def channels(names: list[str] | tuple[str, ...], levels: list[int] | tuple[int, 
 
 
 def channel(name: str) -> Channel:
-    """The channel with a given name, `thetao_3` or `zos`; the inverse of `Channel.name`."""
+    """The channel with a given name, `thetao_3` or `zos`; the inverse of `Channel.name`.
+
+    Raises
+    ------
+    UserError
+        If there is no such field, or it has no levels where one is named, or has them where none is.
+    """
     if name in FIELDS and not FIELDS[name].has_levels:
         return Channel(FIELDS[name])
     stem, _, level = name.rpartition("_")

@@ -29,6 +29,7 @@ class Region:
 REGIONS: Registry[Region] = Registry("region")
 """Parts of the globe that scores are taken over, by name."""
 
+# A box is open to the north; 90.1 takes in cells that are centred on the pole.
 for _region in (
     Region("global", -90.0, 90.1),
     Region("southern_extratropics", -90.0, -20.0),

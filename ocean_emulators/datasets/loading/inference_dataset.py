@@ -13,7 +13,7 @@ from ocean_emulators.errors import UserError
 class InferenceDataset:
     """On one grid. A start is the time, in the store, of the last state given to the first model step.
 
-    Truth is handed out in physical units, and so the rows must not be held normalised.
+    Truth is handed out in physical units, so the rows need a cache of "none" (see `Rows.physical`).
     """
 
     def __init__(self, rows: Rows, what: str, needs: DataRequirements) -> None:

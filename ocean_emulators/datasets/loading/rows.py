@@ -16,25 +16,17 @@ _TIMES_AT_ONCE = 16
 class Rows:
     """Access to the times of a period.
 
-    With a cache each row is read once; without, it is read from the store (in effect from the operating system's page
-    cache) whenever it is asked for, and checked each time.
+    With a cache each row is read once, for training, which asks for it many times; without, it is read from the store (in
+    effect from the operating system's page cache) whenever it is asked for, and checked each time.
     """
 
-    def __init__(
-        self, store: PackedStore, packing: Packing, times: range, cache: Cache, normalised: bool = True
-    ) -> None:
-        """Rows of `times` of the store.
-
-        Parameters
-        ----------
-        cache: where rows are held once read: nowhere, in the machine's memory, or on the device
-        normalised: whether a cache holds them normalised, for training, which reads each many times; or as they are
-            stored, for scores, which compare with what the ocean was to its last digit
-        """
+    def __init__(self, store: PackedStore, packing: Packing, times: range, cache: Cache) -> None:
+        """`times` of the store; `cache` says where rows are held once read: nowhere, in the machine's memory, or on the
+        device."""
         self.store, self.packing, self.times = store, packing, times
         self.held: Tensor | None = None
-        # Half the size is worth more than what normalising each time costs.
-        self.normalised = normalised and cache != "none" and store.scaling.storage == "float32"
+        # Rows of half the size are held as they are stored: the memory is worth more than normalising them each time.
+        self.normalised = cache != "none" and store.scaling.storage == "float32"
         if cache != "none":
             self.held = self._read_all(packing.device if cache == "device" else torch.device("cpu"))
 
@@ -68,8 +60,11 @@ class Rows:
         return self.packing.unpack(self._of(times), self.normalised, channels)
 
     def physical(self, times: Sequence[int]) -> Tensor:
-        """Prognostic cells of single times on the device, physical units, [time, prognostic cell]."""
-        assert not self.normalised, "these rows are held normalised; truth is asked of rows that are held as stored"
+        """Prognostic cells of single times on the device, physical units, [time, prognostic cell].
+
+        To the last digit of what is stored, and so not of rows that a cache holds normalised.
+        """
+        assert not self.normalised, "these rows are held normalised; truth is asked of rows without a cache"
         stored = torch.cat([row[:, : self.packing.n_prognostic_cells] for row in self._of(times)]).to(
             self.packing.device
         )

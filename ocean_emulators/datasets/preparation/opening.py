@@ -53,7 +53,7 @@ class OpenSource:
     @property
     def annual_cycle_bytes(self) -> int:
         """The memory that the mean annual cycle of a field takes, if one is needed."""
-        return mean_annual_cycle_bytes(self.selected) if derived(self.config, self.selected) else 0
+        return mean_annual_cycle_bytes(self.selected, self.config) if derived(self.config, self.selected) else 0
 
     def require_whole(self) -> None:
         """Refuse a source that has lost chunks of what is read."""
@@ -73,7 +73,7 @@ class OpenSource:
             config.prognostic_channels + config.forcing_channels,
             self.source,
             self.resolutions,
-            bins_of(self.selected),
+            bins_of(self.selected["time"].values, config)[0],
             {c.name: self._annual_cycle(c, work) for c in derived(config, self.selected)},
             f"data.source: {config.source}",
         )

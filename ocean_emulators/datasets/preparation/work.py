@@ -1,4 +1,4 @@
-"""The folder of an unfinished preparation: what is in it may be gone on with, however it was interrupted or damaged."""
+"""The folder of an unfinished preparation, which can be resumed however it was interrupted or damaged."""
 
 import shutil
 import time
@@ -20,7 +20,7 @@ _ABANDONED_SECONDS = 14 * 86400
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Not beside another preparation of the project: both might work in one folder, and would take twice the memory."""
+    """Wait for other preparations of the project: both might write to one folder, and would take twice the memory."""
     held = FileLock(lock)
     with writing(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ class WorkFolder:
         return self._read(self._begun) if self.stores.is_dir() else None
 
     def begin(self, about: dict[str, Any]) -> None:
-        """From now on this work can be gone on with."""
+        """From now on this work can be resumed."""
         with writing(self.stores):
             self.stores.mkdir(parents=True, exist_ok=True)
         write_json(self._begun, about)
@@ -98,13 +98,13 @@ class WorkFolder:
         return rows.reshape(shape)
 
     def discard(self) -> None:
-        """Remove the folder; whatever is left of it, should this be interrupted, is no work to go on with."""
+        """Remove the folder; whatever is left of it, should this be interrupted, is not resumed."""
         self._begun.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)  # a cluster's workers may still write to it
 
 
 def clear(scratch: Path) -> None:
-    """Remove what other preparations left that nobody went on with for long: it may be as large as a store."""
+    """Remove the work of other preparations that was not resumed for two weeks: it may be as large as a store."""
     for work in scratch.glob("prepare-*"):
         if time.time() - max(path.stat().st_mtime for path in (work, *work.iterdir())) > _ABANDONED_SECONDS:
             WorkFolder(work).discard()

@@ -20,14 +20,18 @@ def derived(config: DataConfig, dataset: xr.Dataset) -> tuple[Channel, ...]:
     )
 
 
-def bins_of(dataset: xr.Dataset) -> np.ndarray:
-    """The day-of-year bin that each time falls into, [time]."""
-    time = dataset["time"].values
-    return calendar.season_bins(time, calendar.step_days(time))[0]
+def bins_of(time: np.ndarray, config: DataConfig) -> tuple[np.ndarray, int]:
+    """The day-of-year bin that each time of the source falls into, [time], and the number of bins.
+
+    A bin is as long as the time step from the first period to the last; beside them, the source may have holes.
+    """
+    span = config.periods.span
+    step = calendar.step_days(time[calendar.within(time, span.start, span.end)])
+    return calendar.day_of_year_bins(time, step)
 
 
 def reference_bins(time: np.ndarray, channel: Channel, config: DataConfig) -> tuple[np.ndarray, np.ndarray, int]:
-    """Which times of the source [time] the annual cycle is the mean of, `data.anomaly_period`: their numbers, their
+    """The times of the source [time] that the annual cycle is the mean of (`data.anomaly_period`): their indices, their
     day-of-year bins, and the number of all bins.
 
     Raises
@@ -37,17 +41,15 @@ def reference_bins(time: np.ndarray, channel: Channel, config: DataConfig) -> tu
     """
     train = config.periods.train
     inside = calendar.within(time, train.start, train.end) | (config.anomaly_period == "all")
-    reference = np.flatnonzero(inside)
-    step = calendar.step_days(time[reference])
-    bins, n_bins = calendar.season_bins(time[reference], step)
-    empty = len(set(calendar.season_bins(time, step)[0]) - set(bins))
+    bins, n_bins = bins_of(time, config)
+    empty = len(set(bins) - set(bins[inside]))
     if empty:
         raise UserError(
             f"data.anomaly_period: {channel.name} is the departure of {channel.field.anomaly_of} from its mean annual "
             f"cycle, but the training period, {train.start} to {train.end}, has no data in {empty} of {n_bins} "
             "day-of-year bins; let it last a year, or take `all`"
         )
-    return reference, bins, n_bins
+    return np.flatnonzero(inside), bins[inside], n_bins
 
 
 def mean_annual_cycle(dataset: xr.Dataset, channel: Channel, config: DataConfig) -> np.ndarray:
@@ -72,7 +74,7 @@ def mean_annual_cycle(dataset: xr.Dataset, channel: Channel, config: DataConfig)
     return total.astype("f4")
 
 
-def mean_annual_cycle_bytes(dataset: xr.Dataset) -> int:
+def mean_annual_cycle_bytes(dataset: xr.Dataset, config: DataConfig) -> int:
     """The memory that `mean_annual_cycle` takes."""
-    n_bins = int(bins_of(dataset).max()) + 1
+    _, n_bins = bins_of(dataset["time"].values, config)
     return n_bins * dataset.sizes["lat"] * dataset.sizes["lon"] * (8 + 4) + 2 * _BYTES_AT_ONCE

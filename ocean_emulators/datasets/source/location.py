@@ -24,6 +24,7 @@ from zarr.abc.store import Store
 from zarr.storage import LocalStore, ObjectStore, ZipStore
 
 from ocean_emulators.errors import UserError, brief, holds_keys
+from ocean_emulators.files import explain, is_machine_error
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 15
 _TRIES, _TRYING_SECONDS = 5, 30
@@ -75,6 +76,11 @@ class Location:
         return is_url(self.url)
 
     @property
+    def is_zip(self) -> bool:
+        """Whether it is one .zip file, which is always on this machine."""
+        return self.url.endswith(".zip") and not self.is_remote
+
+    @property
     def can_list(self) -> bool:
         """Whether it says what files it has: HTTP does not."""
         return not self.url.startswith(("http://", "https://"))
@@ -92,13 +98,13 @@ class Location:
         with access_errors(self):
             if self.is_remote:
                 return ObjectStore(self._objects, read_only=True)
-            return ZipStore(self.url, mode="r") if self.url.endswith(".zip") else LocalStore(self.url, read_only=True)
+            return ZipStore(self.url, mode="r") if self.is_zip else LocalStore(self.url, read_only=True)
 
     def keys(self, folder: str) -> list[str] | None:
         """Names of all files below a folder of the store, relative to it; None where nothing can be listed (HTTP)."""
         if not self.can_list:
             return None
-        if self.url.endswith(".zip"):
+        if self.is_zip:
             names = _names_in_zip(self.url, Path(self.url).stat().st_mtime_ns)
         else:
             names = [file.key for file in self.files(folder)]
@@ -254,6 +260,8 @@ def _explain(location: Location, error: Exception) -> str:
     while cause is not None:  # zarr wraps what the network said
         causes.append(cause)
         cause = cause.__cause__
+    if not location.is_remote and is_machine_error(error):
+        return f"can't be opened as a Zarr store: {explain(error)}"
     if any(isinstance(c, _REFUSED) for c in causes):
         return f"{url} can't be read with {_keys_from(location)}"
     if any(isinstance(c, _UNREACHABLE) or (isinstance(c, GenericError) and _NO_ANSWER.search(str(c))) for c in causes):

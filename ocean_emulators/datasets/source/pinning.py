@@ -101,9 +101,7 @@ def pin(path: Path) -> str:
 
 
 def require_unchanged(source: str) -> str:
-    """Refuse a pointer file whose store is no longer what it was when it was pinned; what tells the source's content.
-
-    That is the fingerprint of a store (see `take_fingerprint`), or size and time of modification of a .zip file.
+    """Refuse a pointer file whose store is no longer what it was when it was pinned; return the source's fingerprint.
 
     Raises
     ------
@@ -111,9 +109,6 @@ def require_unchanged(source: str) -> str:
         With the way out: pin it anew.
     """
     location = locate(source)
-    if Path(location.url).is_file():
-        stat = Path(location.url).stat()
-        return digest(stat.st_size, stat.st_mtime_ns)
     fingerprint = take_fingerprint(location)
     if location.pointer is not None and fingerprint != location.fingerprint:
         raise UserError(
@@ -128,7 +123,7 @@ def take_fingerprint(location: Location) -> str:
 
     On S3: the metadata documents, and key, size and ETag of every object. By HTTP, which can't list: the metadata
     documents, and size and ETag or date of some chunks of every array, always the same ones. On this machine: the
-    metadata documents, and name, size and time of modification of every file.
+    metadata documents, and name, size and time of modification of every file; of a .zip file, its size and time.
 
     Raises
     ------
@@ -137,6 +132,9 @@ def take_fingerprint(location: Location) -> str:
     """
     sha, is_there = hashlib.sha256(), False
     with access_errors(location):
+        if location.is_zip:
+            stat = Path(location.url).stat()
+            return digest(stat.st_size, stat.st_mtime_ns)
         for document in _METADATA:
             content = location.read(document)
             if content is not None:

@@ -12,6 +12,7 @@ import xarray as xr
 from ocean_emulators.config.base import did_you_mean
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.errors import UserError, brief
+from ocean_emulators.files import explain, is_machine_error
 from ocean_emulators.ocean import calendar
 from ocean_emulators.ocean.fields import Channel, channel
 from ocean_emulators.ocean.grid import Grid
@@ -147,17 +148,17 @@ def read_block(block: xr.Dataset, names: Sequence[str], where: str) -> xr.Datase
 
 def _read_by_time(field: xr.DataArray, where: str) -> xr.DataArray:
     if "time" not in field.dims:
-        with reading(str(field.name), where, field.coords.get("time")):
+        with _reading(str(field.name), where, field.coords.get("time")):
             return field.load()
     states = []
     for i in range(field.sizes["time"]):
-        with reading(str(field.name), where, field["time"][i]):
+        with _reading(str(field.name), where, field["time"][i]):
             states.append(field.isel(time=slice(i, i + 1)).load())
     return xr.concat(states, "time")
 
 
 @contextmanager
-def reading(name: str, where: str, time: xr.DataArray | None = None) -> Iterator[None]:
+def _reading(name: str, where: str, time: xr.DataArray | None = None) -> Iterator[None]:
     """Turn whatever goes wrong in reading a variable into a `UserError` that names it, and the time (a scalar)."""
     try:
         yield
@@ -165,6 +166,8 @@ def reading(name: str, where: str, time: xr.DataArray | None = None) -> Iterator
         raise
     except Exception as error:  # codecs and file systems raise what they like
         at = "" if time is None else f" at {time.item()}"
+        if is_machine_error(error):
+            raise UserError(f"{where}: {name}{at} can't be read: {explain(error)}") from error
         raise UserError(
             f"{where}: {name}{at} can't be read ({brief(error)}); its chunk is damaged or out of reach: restore it"
         ) from error

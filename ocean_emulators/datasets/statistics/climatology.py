@@ -22,7 +22,7 @@ def times_by_bin(store: PackedStore, train: Period) -> list[np.ndarray]:
         If a bin has none.
     """
     times = store.indices(train, "train")
-    bins, n_bins = calendar.season_bins(store.time[times.start : times.stop], store.step_days)
+    bins, n_bins = calendar.day_of_year_bins(store.time[times.start : times.stop], store.step_days)
     by_bin = [times.start + np.flatnonzero(bins == number) for number in range(n_bins)]
     empty = sum(not len(members) for members in by_bin)
     if empty:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from ocean_emulators.errors import UserError
+from ocean_emulators.errors import UserError, brief
 from ocean_emulators.ocean.fields import Channel
 from ocean_emulators.ocean.levels import level_of, split_depth
 
@@ -44,12 +44,19 @@ def read_published(
                 f"{where} has nothing for {channel.name} (it has {known}, …); leave the field or level out, or set "
                 "published_means and published_stds to null to compute them"
             )
-        if found is not None and found.size != 1:
-            raise UserError(
-                f"{where} holds {found.size} numbers for {channel.name}, expected one; name a store of statistics"
-            )
-        values[index] = computed[index] if found is None else float(found)
+        values[index] = computed[index] if found is None else _number(found, channel, where)
     return values
+
+
+def _number(found: xr.DataArray, channel: Channel, where: str) -> float:
+    if found.size != 1:
+        raise UserError(
+            f"{where} holds {found.size} numbers for {channel.name}, expected one; name a store of statistics"
+        )
+    try:
+        return float(found)
+    except (ValueError, OSError, RuntimeError) as error:  # codecs
+        raise UserError(f"{where}: {channel.name} can't be read ({brief(error)}); bring it back") from error
 
 
 def _find(published: xr.Dataset, channel: Channel, depths: np.ndarray) -> xr.DataArray | None:
