@@ -208,8 +208,9 @@ def test_a_prediction_that_is_not_finite_shows_in_its_field_alone(grid: Prepared
 
 def test_memory_is_bounded_without_a_trace(grid: PreparedGrid, monkeypatch: pytest.MonkeyPatch) -> None:
     together, apart = (ValidateAggregator({"x1": grid}, STEPS) for _ in range(2))
+    monkeypatch.setitem(one_step._VALUES_AT_ONCE, "cpu", 2**20)
     together.record_batch(output(grid, 3, 4))
-    monkeypatch.setattr(one_step, "_VALUES_AT_ONCE", 1)
+    monkeypatch.setitem(one_step._VALUES_AT_ONCE, "cpu", 1)
     apart.record_batch(output(grid, 3, 4))
     assert together.get_logs() == pytest.approx(apart.get_logs(), rel=1e-6)
 

@@ -15,7 +15,9 @@ from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.ocean.diagnostics import HEAT_CONTENT, heat_per_degree
 from ocean_emulators.stepper import Fields
 
-_VALUES_AT_ONCE = 2**24  # of all channels: memory is bounded whatever the batch
+# Windows are taken some at a time, by their number of values: on a CPU what its cache holds, three times as fast as all at
+# once; elsewhere what keeps memory bounded whatever the batch.
+_VALUES_AT_ONCE = {"cpu": 2**18, "else": 2**24}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class OneStepScores:
 
     def record(self, fields: Fields) -> None:
         """Add windows."""
-        at_once = max(1, _VALUES_AT_ONCE // fields.initial.shape[1:].numel())
+        values = _VALUES_AT_ONCE["cpu" if fields.truth.device.type == "cpu" else "else"]
+        at_once = max(1, values // fields.initial.shape[1:].numel())
         for predicted, truth in zip(fields.predicted.split(at_once), fields.truth.split(at_once), strict=True):
             self._record(predicted.float(), truth.float())
         self.sums.add("windows", len(fields.truth))
