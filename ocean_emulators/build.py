@@ -30,9 +30,10 @@ from ocean_emulators.train.checkpoint_store import CheckpointStore
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import InitialWeights, TrainSections
 from ocean_emulators.train.optimisation import Optimisation
+from ocean_emulators.train.parts import QUIET, Reports, Saving, TrainingLoaders
 from ocean_emulators.train.rollout_steps import Phase, Phases
 from ocean_emulators.train.rollout_validation import RolloutScores
-from ocean_emulators.train.trainer import QUIET, Reports, Saving, Trainer, TrainingLoaders
+from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import Workspace
 
 

@@ -25,7 +25,7 @@ class Runtime(Config):
     times faster; no CPU does"""
     checkpoint_minutes: float = Field(10.0, gt=0, le=100_000)
     """how often training saves its state, beside the end of each epoch; what an interruption by force can cost"""
-    checkpoint_steps: int | None = Field(None, ge=1)
+    checkpoint_steps: int | None = Field(None, ge=1, le=1_000_000_000)
     """the same in optimiser steps; null saves by the clock alone"""
     checkpoints_kept: int = Field(2, ge=1, le=1000)
     """how many of these states are kept"""

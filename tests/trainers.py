@@ -8,7 +8,8 @@ from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.train.trainer import QUIET, Reports, Trainer
+from ocean_emulators.train.parts import QUIET, Reports
+from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import Workspace
 from tests.pipeline import RUNTIME
 

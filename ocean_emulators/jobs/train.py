@@ -13,7 +13,8 @@ from ocean_emulators.jobs.contents import contents
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import TrainSections
-from ocean_emulators.train.trainer import QUIET, Reports, Trainer
+from ocean_emulators.train.parts import QUIET, Reports
+from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import TrainingFiles, Workspace
 
 

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +15,6 @@ from torch.utils._pytree import tree_map
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
-from ocean_emulators.datasets.loading.loader import Loader
 from ocean_emulators.datasets.loading.samplers import BatchSampler, seed_of
 from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.distributed import ALONE, Ranks
@@ -28,69 +26,13 @@ from ocean_emulators.train.checkpoint_store import CheckpointStore
 from ocean_emulators.train.config import TrainConfig
 from ocean_emulators.train.ledger import Ledger
 from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
+from ocean_emulators.train.parts import QUIET, SAVING, Place, Reports, Saving, TrainingLoaders
 from ocean_emulators.train.progress import Progress
 from ocean_emulators.train.rollout_steps import Phases
 from ocean_emulators.train.selection import Best
 from ocean_emulators.train.stopping import StopRequest
 
 _FORMAT = 3
-
-
-def _nobody(number: int, logs: dict[str, float]) -> None:
-    """Tells nobody."""
-
-
-@dataclass(frozen=True)
-class Reports:
-    """Whom a training tells how it goes."""
-
-    epoch: Callable[[int, dict[str, float]], None] = _nobody
-    """after each epoch, the first is 1"""
-    progress: Callable[[int, dict[str, float]], None] = _nobody
-    """now and then, after an optimiser step of that number"""
-
-
-QUIET = Reports()
-
-
-@dataclass(frozen=True)
-class TrainingLoaders:
-    """What is learned from, and what it is validated on."""
-
-    train: Sequence[Loader]
-    """one for each of `Phases`"""
-    validation: Loader
-    validation_batches: int
-    """the most that any rank has: all look for a request to stop as often"""
-
-
-@dataclass(frozen=True)
-class Saving:
-    """When the state is saved, beside the end of each epoch."""
-
-    every_s: float = 600.0
-    every_steps: int | None = None
-
-
-SAVING = Saving()
-
-
-@dataclass
-class Place:
-    """How far a training has come."""
-
-    epoch: int = 0
-    """epochs that are done"""
-    position: int = 0
-    """batches of the next one that are done"""
-    step: int = 0
-    """batches that are done, of all epochs"""
-    skipped: int = 0
-    """of which so many were left out, because they were not finite"""
-    seconds: float = 0.0
-    """spent on the next epoch so far"""
-    history: list[dict[str, float]] = field(default_factory=list)
-    """what is known of each epoch that is done"""
 
 
 class Trainer:
