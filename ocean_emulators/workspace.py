@@ -31,6 +31,11 @@ class TrainingFiles:
         """A row for each epoch."""
         return self.folder / "history.csv"
 
+    @property
+    def validation_maps(self) -> Path:
+        """Maps of the validation of the weights that are handed on, a store for each grid."""
+        return self.folder / "validation_maps"
+
 
 @dataclass(frozen=True)
 class EvaluationFiles:

@@ -142,7 +142,7 @@ def grid(store: PackedStore, statistics: Statistics) -> PreparedGrid:
 
 def results(trainer: Trainer, experiment: Experiment, grid: PreparedGrid, folder: Path) -> TrainingFiles:
     files = TrainingFiles(folder)
-    write_results(trainer, experiment.training, grid, files)
+    write_results(trainer, experiment.training, grid, files, trainer.weights())
     return files
 
 

@@ -54,8 +54,8 @@ def mean_maps(maps: xr.Dataset) -> Drawn:
 
 
 def _rows_of_maps(maps: xr.Dataset, scales: Scales, title: str) -> Figure:
-    """A row for each variable at its uppermost level."""
-    rows = [(name, field, scales(name, field)) for name, field in _uppermost(maps).items()]
+    """A row for each variable."""
+    rows = [(name, field, scales(name, field)) for name, field in _by_variable(maps).items()]
     columns = list(rows[0][2])
     figure = new_figure(0.4 + 4.2 * len(columns), 0.6 + 2.3 * len(rows))
     panels = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
@@ -69,12 +69,7 @@ def _rows_of_maps(maps: xr.Dataset, scales: Scales, title: str) -> Figure:
     return figure
 
 
-def _uppermost(maps: xr.Dataset) -> dict[str, xr.Dataset]:
+def _by_variable(maps: xr.Dataset) -> dict[str, xr.Dataset]:
     """By the name of a variable, in the order that they are drawn in elsewhere, its maps [lat, lon]."""
-    parts = [channel(str(name)) for name in maps["channel"].values]
-    places = {name: [k for k, part in enumerate(parts) if part.field.name == name] for name in MAPS}
-    return {
-        name: maps.isel(channel=min(found, key=lambda k: parts[k].mask_level))
-        for name, found in places.items()
-        if found
-    }
+    places = {channel(str(name)).field.name: k for k, name in enumerate(maps["channel"].values)}
+    return {name: maps.isel(channel=places[name]) for name in MAPS if name in places}

@@ -19,7 +19,7 @@ from ocean_emulators.eval.rollout import FiniteCheck, Sink, run_rollout
 from ocean_emulators.eval.snapshots import Snapshots
 from ocean_emulators.eval.tables import write_score_tables
 from ocean_emulators.eval.writer import PredictionsWriter
-from ocean_emulators.figures.base import EVALUATION_FIGURES, EvaluationInputs, FreeRun, save_figures
+from ocean_emulators.figures.base import EVALUATION_FIGURES, EvaluationInputs, FreeRun, draw_validation, save_figures
 from ocean_emulators.forecasting.base import Climatology
 from ocean_emulators.forecasting.emulator import Emulator
 from ocean_emulators.jobs.base import Report, leaving_results
@@ -27,9 +27,9 @@ from ocean_emulators.jobs.contents import content_of, contents
 from ocean_emulators.ocean.fields import channel
 from ocean_emulators.ocean.regions import NINO34, REGIONS
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.sealing import write_sealed
+from ocean_emulators.sealing import open_sealed, write_sealed
 from ocean_emulators.train.checkpoints import Checkpoint
-from ocean_emulators.workspace import EvaluationFiles, Workspace
+from ocean_emulators.workspace import EvaluationFiles, TrainingFiles, Workspace
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,13 @@ class EvaluateJob:
             inputs = EvaluationInputs(pd.read_csv(self.workspace.training.history), free_run)
             for draw in EVALUATION_FIGURES.values():
                 save_figures(draw(inputs), files.figures)
+            save_figures(draw_validation(read_maps(self.workspace.training)), files.figures)
+
+
+def read_maps(files: TrainingFiles) -> dict[str, xr.Dataset]:
+    """The maps that training has left of its last validation, by the name of the grid; none where nothing was learned."""
+    stores = sorted(files.validation_maps.glob("*.zarr"))
+    return {store.stem: open_sealed(store, "train").load() for store in stores}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """Training, from prepared data to a checkpoint and its history."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import xarray as xr
+from torch import Tensor
 
 from ocean_emulators.build import build_trainer, open_grids
 from ocean_emulators.datasets.prepared import PreparedGrid
@@ -11,6 +14,7 @@ from ocean_emulators.distributed import Ranks
 from ocean_emulators.jobs.base import Report, leaving_results
 from ocean_emulators.jobs.contents import contents
 from ocean_emulators.runtime import Runtime
+from ocean_emulators.sealing import write_sealed
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import TrainSections
 from ocean_emulators.train.parts import QUIET, Reports
@@ -46,9 +50,13 @@ class TrainJob:
             if trainer.resume() and ranks.first:
                 self._tell_resumed(trainer, report)
             trainer.run()
+            weights = trainer.weights()
+            maps = trainer.validation_maps()
             if ranks.first:
                 with leaving_results(self) as folder:
-                    write_results(trainer, self.sections, next(iter(grids.values())), TrainingFiles(folder))
+                    files = TrainingFiles(folder)
+                    write_results(trainer, self.sections, next(iter(grids.values())), files, weights)
+                    write_maps(maps, files)
                 print(*trainer.ledger.lines(), sep="\n", flush=True)
 
     def _reports(self, report: Report) -> Reports:
@@ -71,10 +79,22 @@ class TrainJob:
             report(place.history[-1], place.epoch)
 
 
-def write_results(trainer: Trainer, sections: TrainSections, grid: PreparedGrid, files: TrainingFiles) -> None:
-    """The checkpoint that is handed on, and a row of the history for each epoch."""
+def write_results(
+    trainer: Trainer,
+    sections: TrainSections,
+    grid: PreparedGrid,
+    files: TrainingFiles,
+    weights: tuple[dict[str, Tensor], dict[str, Tensor]],
+) -> None:
+    """The checkpoint that is handed on, of raw and averaged weights, and a row of the history for each epoch."""
     history = pd.DataFrame(trainer.place.history, columns=[*trainer.logged])
     history.insert(0, "epoch", range(1, len(history) + 1))
     history.to_csv(files.history, index=False)
-    model, averaged = trainer.weights()
-    Checkpoint.of(grid, sections.read, model, averaged).save(files.checkpoint)
+    Checkpoint.of(grid, sections.read, *weights).save(files.checkpoint)
+
+
+def write_maps(maps: Mapping[str, xr.Dataset], files: TrainingFiles) -> None:
+    """Of the validation, a store for each grid: figures are drawn from them when the emulator is evaluated."""
+    files.validation_maps.mkdir()
+    for name, of_grid in maps.items():
+        write_sealed(of_grid, files.validation_maps / f"{name}.zarr", zarr_format=2)

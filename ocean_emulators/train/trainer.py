@@ -4,12 +4,13 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
@@ -179,7 +180,12 @@ class Trainer:
         epochs = self.config.epochs
         if self.config.schedule.every == "epoch":
             return self.place.epoch, epochs
-        return self.place.step, sum(len(self._sampler(epoch)) for epoch in range(epochs))
+        return self.place.step, self._batches
+
+    @cached_property
+    def _batches(self) -> int:
+        """Of all epochs."""
+        return sum(len(self._sampler(epoch)) for epoch in range(self.config.epochs))
 
     def _skip(
         self, batch: Batch, parts: Sequence[Batch], outputs: Sequence[BatchOutput], error: NotFiniteError
@@ -217,21 +223,35 @@ class Trainer:
         epoch = self.place.epoch + 1
         if epoch % self.config.validate_every and epoch != self.config.epochs:
             return {}
-        self.validate_aggregator.reset()
         with self.ledger.on("validation"), self.averages.applied():
-            batches = iter(self.loaders.validation)
-            for batch, _ in zip_longest(batches, range(self.loaders.validation_batches)):
-                if batch is not None:
-                    self.validate_aggregator.record_batch(
-                        self.stepper.validate_batch(batch, self.config.rollout_steps[-1])
-                    )
-                if any(self.ranks.any(self.stop.by is not None)):
-                    break
-            else:
-                logs = self.validate_aggregator.get_logs()
-                return logs | (self.rollout_scores() if self.rollout_scores else {})
+            if self._look():
+                scores = self.rollout_scores() if self.rollout_scores else {}
+                return self.validate_aggregator.get_logs() | scores
         self._heed(elapsed)  # outside, where the weights are the raw ones
         raise AssertionError("a request to stop was heeded")
+
+    def _look(self) -> bool:
+        """Show the validation period to the model as it is; whether no request to stop came in between."""
+        self.validate_aggregator.reset()
+        batches = iter(self.loaders.validation)
+        for batch, _ in zip_longest(batches, range(self.loaders.validation_batches)):
+            if batch is not None:
+                output = self.stepper.validate_batch(batch, self.config.rollout_steps[-1])
+                self.validate_aggregator.record_batch(output)
+            if any(self.ranks.any(self.stop.by is not None)):
+                return False
+        return True
+
+    def validation_maps(self) -> dict[str, xr.Dataset]:
+        """Maps of a validation with the weights that are handed on, by the name of the grid; none where nothing was learned.
+
+        The model has these weights afterwards. All ranks must ask for them together.
+        """
+        if not self.place.epoch:
+            return {}
+        self.stepper.model.load_state_dict(self.weights()[1])
+        self._look()
+        return self.validate_aggregator.get_maps()
 
     def _choose(self, logs: dict[str, float]) -> None:
         if self.best.by not in logs:
@@ -250,11 +270,12 @@ class Trainer:
         return self.store.folder / "best.pt"
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The raw and the averaged weights that are handed on."""
+        """Copies of the raw and the averaged weights that are handed on."""
         if self.config.hand_on == "best" and self.best.epoch:
             content = load_tensors(self.best_file)
             return content["model"], content["averaged_model"]
-        return self.stepper.model.state_dict(), self.averages.averaged_state()
+        raw = {name: tensor.clone() for name, tensor in self.stepper.model.state_dict().items()}
+        return raw, self.averages.averaged_state()
 
     # The state
 
