@@ -28,7 +28,7 @@ class Maps:
         self.channels = uppermost(grid.store.prognostic)
         mask = grid.packing.prognostic_mask[self.channels]
         shapes = {"truth": tuple(mask.shape), "error": tuple(mask.shape), "windows": ()}
-        self.grid, self.wet = grid, mask.cpu().numpy()
+        self.grid = grid
         # float32: fields are of order 1, and maps are to be looked at.
         self.sums = Accumulator(shapes, mask.device, ranks, torch.float32)
         self.snapshot: dict[str, Tensor] = {}
@@ -83,7 +83,8 @@ class Maps:
     def _differences(self, normalised: Tensor) -> np.ndarray:
         """[channel, lat, lon] of states' differences to physical values, NaN on land."""
         physical = normalised.numpy() * self.grid.statistics.std[self.channels, None, None]
-        result: np.ndarray = np.where(self.wet, physical, np.nan).astype("f4")
+        wet = self.grid.packing.prognostic_mask[self.channels].cpu().numpy()
+        result: np.ndarray = np.where(wet, physical, np.nan).astype("f4")
         return result
 
     def _states(self, normalised: Tensor) -> np.ndarray:
