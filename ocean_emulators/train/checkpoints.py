@@ -1,5 +1,6 @@
 """The checkpoint that a training hands on: a model, its weights, and all that says what they may be used for."""
 
+import json
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +63,8 @@ class Checkpoint:
         """Of weights that were trained on a prepared grid."""
         statistics, store = grid.statistics, grid.store
         return cls(
-            config=config,
+            # As if it had been read from a file: which strings are one object, which a pickle tells, has no meaning.
+            config=json.loads(json.dumps(config)),
             channels=tuple(c.name for c in store.channels),
             n_prognostic=len(store.prognostic),
             mean=torch.from_numpy(statistics.mean),
