@@ -262,7 +262,7 @@ def measure_loader(bench: Bench, store: Future[Workspace], times: int, cache: st
 
 def run(bench: Bench, folder: Path) -> None:
     """All of it: first what must be known, last what takes longest."""
-    times = 30 if bench.tiny else 150
+    times = 100 if bench.tiny else 150
     with ProcessPoolExecutor(5, get_context("spawn")) as pool:
         store = pool.submit(om4_workspace, folder / "om4", bench.shape, times, 10)
         cases = CASES + COMPILED

@@ -36,7 +36,9 @@ from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import Workspace
 
 SHAPE, QUICK_SHAPE = (180, 360), (90, 180)
-TIMES, VALIDATION = 24, 4
+TIMES, VALIDATION = 80, 4  # of a year at least, as statistics need it
+SHARE = 0.2
+"""of the windows, in an epoch"""
 NARROW = {"widths": [56, 76, 96, 104], "checkpointing": "none"}
 N_PUBLISHED = 84_000_000
 BETWEEN_SAVES = 300.0
@@ -52,7 +54,7 @@ def trainer_on(
     **train: Any,
 ) -> Trainer:
     """The Trainer of an experiment that writes what it tells as lines of JSON; it has as many epochs as one asks of it."""
-    options = {"epochs": 1000, "validate_every": 1000, "batch_size": 1, **train}
+    options = {"epochs": 1000, "validate_every": 1000, "batch_size": 1, "passes": [SHARE], **train}
     sections = om4_training(workspace, TIMES, VALIDATION, model, options)
     lines = (workspace.root / "told.jsonl").open("a")
 
@@ -106,7 +108,7 @@ class TogetherAndAlone:
         with ranks.joined(CPU, 600):
             trainers = {
                 "together": trainer_on(self.workspace, NARROW, "together", ranks, batch_size=2),
-                "alone": trainer_on(self.workspace, NARROW, f"alone_{ranks.rank}", passes=[0.5]),
+                "alone": trainer_on(self.workspace, NARROW, f"alone_{ranks.rank}", passes=[SHARE / 2]),
             }
             times: dict[str, list[float]] = {name: [] for name in trainers}
             for _ in range(self.repeats + 1):
