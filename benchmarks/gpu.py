@@ -5,6 +5,7 @@ the table that says how. `--device cpu --tiny` runs all of it in small. The resu
 """
 
 import argparse
+import gc
 import json
 import statistics
 import tempfile
@@ -44,6 +45,7 @@ from ocean_emulators.train.throughput import peak_flops_per_second
 from ocean_emulators.workspace import Workspace
 
 MODEL_STEPS = 4
+SECTIONS = ("check", "matrix product", "step", "loading", "compiled")
 NOMINAL_BF16 = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 """FLOP/s without sparsity, of data sheets"""
 TINY = {"widths": [6, 8], "dilation": [1, 2], "expansion": 1}
@@ -104,6 +106,7 @@ class Bench:
     tiny: bool
     json: Path | None
     deadline: float
+    only: tuple[str, ...]
     peaks: dict[str, float] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -114,13 +117,14 @@ class Bench:
 
     def attempt(self, section: str, name: str, work: Callable[[], dict[str, Any]]) -> None:
         """A row of the table, whatever happens."""
+        if section not in self.only:
+            return
         row: dict[str, Any] = {"section": section, "name": name}
         began = time.monotonic()
         try:
             row |= work() if began < self.deadline else {"failed": "left out: no time left"}
         except Exception:
             row["failed"] = " | ".join(traceback.format_exc().strip().splitlines()[-3:])[-600:]
-        torch._dynamo.reset() if "compiled" in name else None
         row["took"] = time.monotonic() - began
         self.rows.append(row)
         print({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}, flush=True)
@@ -191,6 +195,8 @@ def measure_step(bench: Bench, case: Case, planned: Future[Cost]) -> dict[str, A
     """Time, arithmetic and memory of a step."""
     cuda = bench.device.type == "cuda"
     Runtime(device=bench.device.type, tf32=case.tf32).start()
+    torch.compiler.reset()
+    gc.collect()
     if cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -208,7 +214,9 @@ def measure_step(bench: Bench, case: Case, planned: Future[Cost]) -> dict[str, A
     seconds = statistics.median(timed() for _ in range(few))
     plan = planned.result()
     speed = plan.training_flops * MODEL_STEPS * case.batch / seconds
-    row = {"first_s": first, "step_s": seconds, "TFLOP/s": speed / 1e12, "peak": speed / bench.peaks["bfloat16"]}
+    row = {"first_s": first, "step_s": seconds, "TFLOP/s": speed / 1e12}
+    if "bfloat16" in bench.peaks:
+        row["peak"] = speed / bench.peaks["bfloat16"]
     nominal = next((v for k, v in NOMINAL_BF16.items() if cuda and k in torch.cuda.get_device_name()), None)
     if nominal:
         row["nominal"] = speed / nominal
@@ -272,13 +280,17 @@ def run(bench: Bench, folder: Path) -> None:
             bench.attempt("check", name, lambda: check(bench.device, folder / "checks"))  # noqa: B023
         for name in ("bfloat16", "float16", "tfloat32", "float32"):
             bench.attempt("matrix product", name, lambda: measure_peak(bench, name))  # noqa: B023
-        for case in cases:
-            if case is COMPILED[0]:
-                for cache, batch in (("device", 1), ("host", 1), ("host", 4), ("none", 1)):
-                    label = f"cache: {cache}, batch {batch}"
-                    bench.attempt("loading", label, lambda: measure_loader(bench, store, times, cache, batch))  # noqa: B023
-            plan = plans[case.preset, case.precision, case.checkpointing]
-            bench.attempt("step", case.name, lambda: measure_step(bench, case, plan))  # noqa: B023
+
+        def steps(section: str, cases: list[Case]) -> None:
+            for case in cases:
+                plan = plans[case.preset, case.precision, case.checkpointing]
+                bench.attempt(section, case.name, lambda: measure_step(bench, case, plan))  # noqa: B023
+
+        steps("step", CASES)
+        for cache, batch in (("device", 1), ("host", 1), ("host", 4), ("none", 1)):
+            label = f"cache: {cache}, batch {batch}"
+            bench.attempt("loading", label, lambda: measure_loader(bench, store, times, cache, batch))  # noqa: B023
+        steps("compiled", COMPILED)
 
 
 def main() -> None:
@@ -287,10 +299,11 @@ def main() -> None:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a small grid and model, to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="these parts alone")
     parser.add_argument("--minutes", type=float, default=6.0, help="begin no case later than this")
     options = parser.parse_args()
     device = Runtime(device=options.device).start()
-    bench = Bench(device, options.tiny, options.json, time.monotonic() + 60 * options.minutes)
+    bench = Bench(device, options.tiny, options.json, time.monotonic() + 60 * options.minutes, tuple(options.only))
     card = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     bench.rows.append({"section": "machine", "name": card, "torch": torch.__version__})
     with tempfile.TemporaryDirectory() as folder:

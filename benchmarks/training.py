@@ -35,11 +35,11 @@ from ocean_emulators.train.parts import Reports
 from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import Workspace
 
-SHAPE, QUICK_SHAPE = (180, 360), (90, 180)
+SHAPE, QUICK_SHAPE = (180, 360), (68, 136)
 TIMES, VALIDATION = 80, 4  # of a year at least, as statistics need it
-SHARE = 0.2
+SHARE = 0.1
 """of the windows, in an epoch"""
-NARROW = {"widths": [56, 76, 96, 104], "checkpointing": "none"}
+NARROW = {"widths": [40, 56, 72, 80], "checkpointing": "none"}
 N_PUBLISHED = 84_000_000
 BETWEEN_SAVES = 300.0
 CPU = torch.device("cpu")
