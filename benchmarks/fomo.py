@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from oceans import prepare_all
 
 from ocean_emulators.aggregator.inference import InferenceEvaluatorAggregator
 from ocean_emulators.aggregator.metrics import normalised_rmse
@@ -27,12 +28,9 @@ from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.rows import Rows
-from ocean_emulators.datasets.preparation.job import prepare
 from ocean_emulators.datasets.prepared import PreparedGrid
-from ocean_emulators.datasets.statistics.compute import compute_statistics
 from ocean_emulators.datasets.statistics.stored import read_statistics
-from ocean_emulators.datasets.statistics.writing import write_statistics
-from ocean_emulators.datasets.store.packed_store import open_store, store_path
+from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.eval.rollout import run_rollout
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.forecasting.base import Climatology
@@ -140,7 +138,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder), Path(folder))
-        _prepare(experiment("sample_fomo", None, 1, options.epochs), workspace)
+        data = experiment("sample_fomo", None, 1, options.epochs).data
+        prepare_all(data.replace(source=str(ROOT / data.source)), workspace)
         todo = [(name, seed, options.epochs, workspace) for seed in range(1, options.seeds + 1) for name in TRAINED]
         with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             futures = [pool.submit(train_and_score, *task) for task in todo]
@@ -149,14 +148,6 @@ def main() -> None:
         options.json.write_text(json.dumps(records, indent=2) + "\n")
     table = pd.DataFrame(records).groupby(["days", "grid", "model"])[["nrmse", "power"]].agg(["mean", "min", "max"])
     print(table.round(4).to_string())
-
-
-def _prepare(config: Experiment, workspace: Workspace) -> None:
-    prepare(config.data.replace(source=str(ROOT / config.data.source)), workspace.prepared)
-    for grid in config.data.grids:
-        store = open_store(store_path(workspace.prepared, grid))
-        statistics = compute_statistics(store, config.data.periods.train, config.data.statistics)
-        write_statistics(statistics, store_path(workspace.statistics, grid))
 
 
 if __name__ == "__main__":

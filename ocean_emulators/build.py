@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ocean_emulators.aggregator.train import TrainAggregator
 from ocean_emulators.aggregator.validate import ValidateAggregator
-from ocean_emulators.cost import TRAINING_COPIES, build_without_values, memory_of, require_memory
+from ocean_emulators.cost import TRAINING_COPIES, build_without_values, memory_of, require_memory, training_flops
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.loader import Loader
 from ocean_emulators.datasets.loading.rows import Rows
@@ -29,10 +30,12 @@ from ocean_emulators.train.averages import Averages
 from ocean_emulators.train.checkpoint_store import CheckpointStore
 from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import InitialWeights, TrainSections
+from ocean_emulators.train.one_batch import OneBatch
 from ocean_emulators.train.optimisation import Optimisation
 from ocean_emulators.train.parts import QUIET, Reports, Saving, TrainingLoaders
 from ocean_emulators.train.rollout_steps import Phase, Phases
 from ocean_emulators.train.rollout_validation import RolloutScores
+from ocean_emulators.train.throughput import Throughput, peak_flops_per_second
 from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import Workspace
 
@@ -99,6 +102,12 @@ def build_trainer(
         ranks,
         Saving(60 * runtime.checkpoint_minutes, runtime.checkpoint_steps),
         _rollout_scores(sections, stepper, first, ranks),
+        Throughput(
+            partial(training_flops, sections.model, oceans),
+            partial(peak_flops_per_second, device, sections.model.precision),
+            **{"after_s": 0.0} if runtime.repeat_batch else {},
+        ),
+        folder.parent / "trace.json" if runtime.profile and ranks.first else None,
     )
 
 
@@ -118,11 +127,8 @@ def _loaders(
     def loader(phase: Phase) -> Loader:
         windows = data(train, "train", phase.longest, config.strides)
         draw = phase.model_steps if len(phase.steps) > 1 else None
-        return Loader(
-            windows,
-            BatchSampler(windows.sizes, config.batch_size, config.seed, sections.passes, ranks, draw),
-            runtime.prefetch,
-        )
+        sampler = BatchSampler(windows.sizes, config.batch_size, config.seed, sections.passes, ranks, draw)
+        return (OneBatch if runtime.repeat_batch else Loader)(windows, sampler, runtime.prefetch)
 
     train, validation = rows("train"), data(rows("validation"), "validation", config.rollout_steps[-1], (1,))
     in_order = [

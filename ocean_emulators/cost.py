@@ -2,7 +2,8 @@
 
 import weakref
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -104,21 +105,13 @@ def memory_of(device: torch.device | None = None) -> int:
     return int(psutil.virtual_memory().total)
 
 
-@torch.enable_grad()
 def cost_of_model_step(config: BaseModelConfig, oceans: Sequence[OceanContext], grid: str | None = None) -> Cost:
     """Cost of a step of a model that is built for `oceans`, on one of their grids (None where there is one alone).
 
     Compilation may save some of it.
     """
-    assert grid or len(oceans) == 1, "on which of the grids?"
-    ocean = next(ocean for ocean in oceans if grid in (None, ocean.name))
-    model = build_without_values(config, oceans).train()
-    with FakeTensorMode():
-        _pretend(model)
-        step = partial(_step, model, ocean)
-        # The counter knows attention as matrix products alone. It keeps what it sees, so memory is looked at without it.
-        with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
-            forward, total = step(1, flops.get_total_flops)
+    with _pretending(config, oceans, grid) as (model, step):
+        forward, total = _flops(step)
         with _Memory() as one:
             kept, _ = step(1, lambda: one.held)
         with _Memory() as two:
@@ -133,6 +126,35 @@ def cost_of_model_step(config: BaseModelConfig, oceans: Sequence[OceanContext], 
         peak_bytes=one.peak,
         peak_bytes_more=two.peak - one.peak,
     )
+
+
+def training_flops(config: BaseModelConfig, oceans: Sequence[OceanContext], grid: str | None = None) -> int:
+    """`Cost.training_flops` alone, in a third of the time."""
+    with _pretending(config, oceans, grid) as (_, step):
+        return _flops(step)[1]
+
+
+_Step = Callable[[int, Callable[[], int]], tuple[int, int]]
+
+
+@contextmanager
+def _pretending(
+    config: BaseModelConfig, oceans: Sequence[OceanContext], grid: str | None
+) -> Iterator[tuple[BaseModel, _Step]]:
+    """The model with tensors that have no values, and a step of it."""
+    assert grid or len(oceans) == 1, "on which of the grids?"
+    ocean = next(ocean for ocean in oceans if grid in (None, ocean.name))
+    model = build_without_values(config, oceans).train()
+    with torch.enable_grad(), FakeTensorMode():
+        _pretend(model)
+        yield model, partial(_step, model, ocean)
+
+
+def _flops(step: _Step) -> tuple[int, int]:
+    """Of a forward pass, and of it and the backward pass."""
+    # The counter knows attention as matrix products alone. It keeps what it sees, so memory is looked at without it.
+    with FlopCounterMode(display=False) as flops, sdpa_kernel(SDPBackend.MATH):
+        return step(1, flops.get_total_flops)
 
 
 def _step(model: BaseModel, ocean: OceanContext, batch: int, read: Callable[[], int]) -> tuple[int, int]:

@@ -31,6 +31,11 @@ class Runtime(Config):
     """how many of these states are kept"""
     patience_s: float = Field(600.0, ge=1, le=1e6)
     """how long a process waits for the others that train with it, until it ends"""
+    repeat_batch: bool = False
+    """train one epoch on its first batch again and again, say how fast that was, and end without results: what is gained over
+    an ordinary epoch is what loading costs"""
+    profile: bool = False
+    """trace a few training steps by torch's profiler, into trace.json in the job's folder; the path is printed"""
 
     def start(self, local_rank: int = 0) -> torch.device:
         """Set the process up and return the device to compute on, the GPU of its number on this machine.

@@ -1,7 +1,9 @@
 """Training, from prepared data to a checkpoint and its history."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,7 @@ from torch import Tensor
 from ocean_emulators.build import build_trainer, open_grids
 from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.distributed import Ranks
+from ocean_emulators.errors import UserError
 from ocean_emulators.jobs.base import Report, leaving_results
 from ocean_emulators.jobs.contents import contents
 from ocean_emulators.runtime import Runtime
@@ -44,9 +47,11 @@ class TrainJob:
         with ranks.joined(device, self.runtime.patience_s):
             grids = open_grids(self.workspace, self.sections, device)
             reports = self._reports(report) if ranks.first else QUIET
-            trainer = build_trainer(
-                self.sections, grids, self.runtime, self.workspace, self.folder / "states", reports, ranks
-            )
+            build = partial(build_trainer, self.sections, grids, self.runtime, self.workspace)
+            if self.runtime.repeat_batch:
+                _try_one_batch(build, self.folder / "one_batch", ranks)
+                return
+            trainer = build(self.folder / "states", reports, ranks)
             if trainer.resume() and ranks.first:
                 self._tell_resumed(trainer, report)
             trainer.run()
@@ -77,6 +82,27 @@ class TrainJob:
         if place.history:
             # The interruption may have come after the epoch was saved and before it was recorded.
             report(place.history[-1], place.epoch)
+
+
+def _try_one_batch(build: Callable[[Path, Reports, Ranks], Trainer], states: Path, ranks: Ranks) -> None:
+    """Train an epoch on one batch; raises a UserError that says how fast it was, so that nobody takes it for a training."""
+    figures: dict[str, float] = {}
+    trainer = build(states, Reports(lambda number, logs: figures.update(logs)), ranks)
+    try:
+        trainer.run(epochs=1)
+    finally:
+        if ranks.first:
+            shutil.rmtree(states, ignore_errors=True)
+    if ranks.first:
+        windows = trainer.place.step * trainer.config.batch_size
+        seconds = figures["train/time/compute"] + figures["train/time/data"]
+        print(*trainer.ledger.lines(), sep="\n", flush=True)
+        raise UserError(
+            f"runtime.repeat_batch: an epoch on its first batch alone took {seconds:.1f} s ({windows / seconds:.3g} samples/s, "
+            f"{figures['train/compute/flops_per_second']:.3g} FLOP/s, {figures['train/compute/share_of_peak']:.0%} of the "
+            "device's peak): what an ordinary epoch takes longer is what loading costs. No emulator comes out of this; set it "
+            "to false to train one"
+        )
 
 
 def write_results(

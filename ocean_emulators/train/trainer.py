@@ -28,10 +28,12 @@ from ocean_emulators.train.config import TrainConfig
 from ocean_emulators.train.ledger import Ledger
 from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
 from ocean_emulators.train.parts import QUIET, SAVING, Place, Reports, Saving, TrainingLoaders
+from ocean_emulators.train.profiling import StepProfile
 from ocean_emulators.train.progress import Progress
 from ocean_emulators.train.rollout_steps import Phases
 from ocean_emulators.train.selection import Best
 from ocean_emulators.train.stopping import StopRequest
+from ocean_emulators.train.throughput import Throughput
 
 _FORMAT = 3
 
@@ -56,13 +58,16 @@ class Trainer:
         ranks: Ranks = ALONE,
         saving: Saving = SAVING,
         rollout_scores: Callable[[], dict[str, float]] | None = None,
+        throughput: Throughput | None = None,
+        profile: Path | None = None,
     ) -> None:
-        """`rollout_scores` makes the free rollouts of a validation, with the weights that the stepper's model has."""
+        """`rollout_scores` makes the free rollouts of a validation, with the weights that the stepper's model has; `profile`
+        is a file that a trace of some steps is written to."""
         self.config, self.stepper, self.loaders = config, stepper, loaders
         self.optimisation, self.averages = optimisation, averages
         self.train_aggregator, self.validate_aggregator = aggregators
         self.store, self.reports, self.ranks, self.saving = store, reports, ranks, saving
-        self.rollout_scores = rollout_scores
+        self.rollout_scores, self.throughput, self.profile = rollout_scores, throughput, StepProfile(profile)
         self.phases = Phases(config)
         self.place, self.best = Place(), Best(config.best_by)
         self.stop, self.ledger = StopRequest(), Ledger()
@@ -70,8 +75,8 @@ class Trainer:
 
     # The crank
 
-    def run(self) -> None:
-        """Train to the last epoch.
+    def run(self, epochs: int | None = None) -> None:
+        """Train to the last epoch, or for so many alone.
 
         Raises
         ------
@@ -80,9 +85,11 @@ class Trainer:
         UserError
             If a loss or a gradient is not finite.
         """
+        if self.throughput:
+            self.throughput.begin()
         self.ledger.seconds["start"] = self.ledger.total
-        with self.stop.listening():
-            while self.place.epoch < self.config.epochs and not self.over:
+        with self.stop.listening(), self.profile:
+            while self.place.epoch < (epochs or self.config.epochs) and not self.over:
                 self._epoch()
         self.store.wait()
 
@@ -108,7 +115,8 @@ class Trainer:
         self._choose(logs)
         self.save()
         with self.ledger.on("tracking"):
-            self.reports.epoch(self.place.epoch, logs)
+            machine = self.throughput.logs(self.ledger) if self.throughput else {}
+            self.reports.epoch(self.place.epoch, logs | machine)
 
     def _train_epoch(self, elapsed: Callable[[], float]) -> None:
         loader = self.loaders.train[self.phases.of(self.place.epoch)]
@@ -120,6 +128,7 @@ class Trainer:
                     output = self._train_batch(batch)
                 self.place.position += 1
                 self.place.step += 1
+                self.profile.step()
                 progress.update(batch.draw.total or len(batch))
                 if progress.due:
                     self._tell(progress, output)
@@ -135,12 +144,14 @@ class Trainer:
         total = batch.draw.total or len(batch)
         # As many on each rank, since the weights of a loss may be shared after each.
         parts = batch.split(max(1, min(self.config.accumulation_steps, total // self.ranks.world_size)))
-        steps = self.phases.phases[self.phases.of(self.place.epoch)].model_steps(self.place.epoch, self.place.position)
+        steps = batch.draw.model_steps or self.phases.phases[self.phases.of(self.place.epoch)].longest
         outputs = []
         for part in parts:
             output = self.stepper.train_batch(part, steps, self._generators(part))
             self.optimisation.backward(output.loss * (len(part) / total), last=part is parts[-1])
             outputs.append(output)
+            if self.throughput:
+                self.throughput.count(part.grid, steps * len(part))
             if part is not parts[-1]:
                 self._observe(part, output)
         try:
