@@ -49,7 +49,7 @@ def project(ready: Project, tmp_path: Path) -> Project:
 
 
 def history(project: Project) -> pd.DataFrame:
-    return pd.read_csv(project.root / "outputs/train/history.csv").drop(columns="train/seconds")
+    return pd.read_csv(project.root / "outputs/train/history.csv")
 
 
 @pytest.fixture(scope="module")
