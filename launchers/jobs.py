@@ -1,15 +1,15 @@
 """What is submitted: a job, and the record that is kept of it."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from launchers.record import record_results
 from ocean_emulators.distributed import Ranks
-from ocean_emulators.errors import brief
+from ocean_emulators.errors import UserError, brief
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.jobs.base import Job, Report, results_of
+from ocean_emulators.jobs.base import Job, results_of
 from ocean_emulators.tracking import Provenance, Tracker, open_tracker
 
 
@@ -46,8 +46,19 @@ class TrackedJob:
             report = LastingReport(tracker)
             if not results_of(self.job).is_dir():
                 self.job.run(report)
-            if self.stage != "train" or report.failed:  # else it was recorded while it ran
+            if self.stage != "train":  # which was recorded while it ran
                 record(self.stage, results_of(self.job))
+            elif report.failed:
+                self._record_late(partial(record, self.stage, results_of(self.job)))
+
+    def _record_late(self, record: Callable[[], None]) -> None:
+        try:
+            record()
+        except Exception as error:
+            raise UserError(
+                f"the tracker still takes no numbers: {brief(error)}; stage {self.stage} is done and its results are kept: "
+                "`dvc repro` records them once the tracker is back, or with OCEAN_EMULATORS_TRACKER=none does without"
+            ) from error
 
 
 class LastingReport:

@@ -3,30 +3,34 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
+from launchers.jobs import TrackedJob
 from ocean_emulators.build import open_grids
 from ocean_emulators.config.base import parse
 from ocean_emulators.datasets.loading.samplers import BatchSampler
 from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.errors import UserError
-from ocean_emulators.experiment import Experiment
+from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.runtime import Runtime
+from ocean_emulators.tracking import TRACKERS, Provenance
+from ocean_emulators.tracking.none import NullTracker
 from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
 from ocean_emulators.train.parts import Reports
 from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import Workspace
 from tests import tiny
 from tests.disks import FULL, READ_ONLY, small_disk
-from tests.pipeline import new_workspace, run_stage
+from tests.pipeline import configure, new_workspace, run_stage
 from tests.ranks import run_ranks
 from tests.trainers import trainer_of
 
@@ -109,8 +113,9 @@ def test_an_absurd_learning_rate_ends_in_one_message(prepared: Workspace, norm: 
     with pytest.raises(UserError) as error:
         trainer.run()
     assert re.fullmatch(
-        r"epoch 1, batch \d+ of 9: the loss of \w+ at model step \d from the states of 200[01]-\d\d-\d\d \(to 200[01]-\d\d-\d\d, "
-        r"grid x1\) is not finite; the weights are as they were before it, and the last saved state is kept\. A lower "
+        r"epoch 1, batch \d+ of 9: the loss of \w+ at model step \d from the states of 200[01]-\d\d-\d\d "
+        r"\(to 200[01]-\d\d-\d\d, grid x1\) is not finite; the weights are as they were before it, "
+        r"and the last saved state is kept\. A lower "
         r"train\.learning_rate \(it is 9\d\d[\d.]* here\), .*",
         str(error.value),
     )
@@ -232,7 +237,9 @@ def test_a_disk_that_gets_full_while_states_are_saved(
         def fill(epoch: int, logs: dict[str, float]) -> None:
             if epoch == 2:
                 trainer.store.wait()
-                subprocess.run(["dd", "if=/dev/zero", f"of={disk}/rest", "status=none"], check=False, capture_output=True)
+                subprocess.run(
+                    ["dd", "if=/dev/zero", f"of={disk}/rest", "status=none"], check=False, capture_output=True
+                )
 
         trainer.reports = Reports(fill)
         trainer.run()
@@ -284,3 +291,61 @@ def test_a_folder_that_may_not_be_written_to(
         trainer.run()
     assert trainer.place.epoch == 2
     assert READ_ONLY.split(";")[0] in capsys.readouterr().err
+
+
+# Records
+
+
+class Failing(NullTracker):
+    """The record of a training, in memory, which is away for a while."""
+
+    def __init__(self, away: range) -> None:
+        self.away, self.calls, self.kept = away, 0, dict[int, Mapping[str, float]]()
+        self.ended: list[tuple[str, bool]] = []
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        self.calls += 1
+        if self.calls in self.away:
+            raise ConnectionError("no route to the tracker")
+        self.kept[step] = metrics
+
+    def end(self, stage: str, succeeded: bool) -> None:
+        self.ended.append((stage, succeeded))
+
+
+def tracked(workspace: Workspace, tracker: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage `train`, with a record of it."""
+    TRACKERS.register("failing")(lambda experiment, provenance, home: tracker)
+    monkeypatch.setenv("OCEAN_EMULATORS_TRACKER", "failing")
+    experiment = load_experiment(workspace.params)
+    try:
+        run_stage(workspace, "train", lambda job: TrackedJob("train", job, experiment, Provenance({}, "data"))())
+    finally:
+        TRACKERS.remove("failing")
+
+
+def test_a_tracker_that_goes_away_and_comes_back(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training goes on, one warning is given, and what is missing is recorded at the end."""
+    configure(workspace, tiny.experiment(workspace.root / "tiny.zarr", epochs=4))
+    tracker = Failing(range(2, 4))
+    tracked(workspace, tracker, monkeypatch)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: the tracker took no numbers of step 2: no route to the tracker; the work goes on, and what is missing is "
+        "recorded at its end"
+    ]
+    assert sorted(tracker.kept) == [1, 2, 3, 4]
+    assert all("train/mean/loss" in metrics for metrics in tracker.kept.values())
+    assert tracker.ended == [("train", True)]
+    assert len(pd.read_csv(workspace.training.history)) == 4
+
+
+def test_a_tracker_that_stays_away_loses_no_training(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(workspace, tiny.experiment(workspace.root / "tiny.zarr", epochs=3))
+    tracker = Failing(range(1, 1000))
+    with pytest.raises(UserError, match="stage train is done and its results are kept: `dvc repro` records them"):
+        tracked(workspace, tracker, monkeypatch)
+    assert tracker.ended == [("train", False)]
+    run_stage(workspace, "train", lambda job: None)  # nothing is trained again
+    assert len(pd.read_csv(workspace.training.history)) == 3

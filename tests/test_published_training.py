@@ -87,9 +87,7 @@ class Published:
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_the_first_fifty_losses(
-    accumulation: int, store: PackedStore, statistics: Statistics, tmp_path: Path
-) -> None:
+def test_the_first_fifty_losses(accumulation: int, store: PackedStore, statistics: Statistics, tmp_path: Path) -> None:
     configured = tree()
     configured["train"]["accumulation_steps"] = accumulation
     grid = PreparedGrid.of("x1", store, statistics)

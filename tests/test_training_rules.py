@@ -1,6 +1,7 @@
 """Lengths of rollouts, learning rates, averages, and which weights are handed on: the rules of training, one by one."""
 
 import copy
+import itertools
 import math
 from collections import Counter
 from pathlib import Path
@@ -35,7 +36,9 @@ from tests.trainers import trainer_of
 
 
 def config(**train: Any) -> TrainConfig:
-    return parse(TrainConfig, {"epochs": 6, "batch_size": 2, "learning_rate": 1e-3, "rollout_steps": [1], **train}, "train")
+    return parse(
+        TrainConfig, {"epochs": 6, "batch_size": 2, "learning_rate": 1e-3, "rollout_steps": [1], **train}, "train"
+    )
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=5))
@@ -146,7 +149,7 @@ def test_rates_rise_and_then_fall_between_their_bounds(
     top = rates.index(max(rates))
     assert rates[: top + 1] == sorted(rates[: top + 1])
     falling = [-rate for rate in rates[top:]]
-    assert all(a <= b + 1e-12 for a, b in zip(falling, falling[1:], strict=False))
+    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(falling))
     assert all(rate > 0 for rate in rates if final > 0 or kind != "cosine")
 
 
@@ -274,7 +277,9 @@ def test_patience_counts_validations(grid: PreparedGrid, tmp_path: Path) -> None
 
 def test_a_number_of_training_can_choose_and_a_plateau_is_of_validation(grid: PreparedGrid, tmp_path: Path) -> None:
     schedule = {"type": "plateau", "plateau_patience": 1}
-    trainer = begin(grid, tmp_path, epochs=4, validate_every=2, best_by="train/mean/loss", hand_on="best", schedule=schedule)
+    trainer = begin(
+        grid, tmp_path, epochs=4, validate_every=2, best_by="train/mean/loss", hand_on="best", schedule=schedule
+    )
     scored(trainer, [1.0, 2.0])
     trainer.run()
     assert trainer.optimisation.plateaus.factor == 0.5
@@ -299,7 +304,10 @@ def test_what_the_history_does_not_have_can_not_choose(grid: PreparedGrid, tmp_p
 PAIR = {"rollout_steps": [1, 2]}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"rollout_steps": []}, "rollout_steps"),
-    ({"rollout_steps": [1, 2, 3], "epochs": 2}, r"rollout_steps: found \[1, 2, 3\], of which 2 epoch\(s\) leave out 1; give at most 2"),
+    (
+        {"rollout_steps": [1, 2, 3], "epochs": 2},
+        r"rollout_steps: found \[1, 2, 3\], of which 2 epoch\(s\) leave out 1",
+    ),
     ({**PAIR, "rollout_epochs": [1]}, r"rollout_epochs: found \[1\]: expected one for each of rollout_steps, \[1, 2\]"),
     ({**PAIR, "rollout_epochs": [1, 2]}, r"rollout_epochs: found \[1, 2\], together 3: expected epochs, 6"),
     ({**PAIR, "rollout_probabilities": [1.0]}, r"rollout_probabilities: found \[1.0\]: expected one for each"),
@@ -340,7 +348,10 @@ def test_what_makes_no_sense_is_refused(train: dict[str, Any], message: str) -> 
     ("rollouts", "message"),
     [
         ({"days": 7}, "train.rollout_validation.days: found 7: expected a multiple of the data's time step, 5 days"),
-        ({"days": 175, "starts": 4}, r"the validation period has room for \d start\(s\) of rollouts of 175 days, not 4"),
+        (
+            {"days": 175, "starts": 4},
+            r"the validation period has room for \d start\(s\) of rollouts of 175 days, not 4",
+        ),
     ],
 )
 def test_rollouts_that_do_not_fit_are_refused(

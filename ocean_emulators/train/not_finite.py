@@ -26,9 +26,14 @@ def causes(batch: Batch, losses: Tensor, windows: Windows) -> Iterator[tuple[int
         absurd = (~(size < _ABSURD)).nonzero()
         if len(absurd):
             window, time, channel = absurd[0].tolist()
-            yield 0, (
-                f"the data hold a value of {channels[channel].name} {float(size[window, time, channel]):.0e} standard "
-                f"deviations from the mean on {windows.date(batch.draw.indices[window], time)} (grid {batch.grid}): the loss"
+            name, deviations = channels[channel].name, float(size[window, time, channel])
+            date = windows.date(batch.draw.indices[window], time)
+            yield (
+                0,
+                (
+                    f"the data hold a value of {name} {deviations:.0e} standard deviations from the mean on {date} "
+                    f"(grid {batch.grid}): the loss"
+                ),
             )
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
@@ -36,4 +41,5 @@ def causes(batch: Batch, losses: Tensor, windows: Windows) -> Iterator[tuple[int
         index, now, needs = batch.draw.indices[window], windows.needs.past, windows.needs
         first, last = windows.date(index, now), windows.date(index, now + (step + 1) * needs.output_states)
         name = packing.prognostic[channel].name
-        yield 1, f"the loss of {name} at model step {step + 1} from the states of {first} (to {last}, grid {batch.grid})"
+        where = f"at model step {step + 1} from the states of {first} (to {last}, grid {batch.grid})"
+        yield 1, f"the loss of {name} {where}"

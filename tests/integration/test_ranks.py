@@ -134,7 +134,7 @@ def start(project: Project, tmp_path: Path) -> Iterator[Callable[[str], Running]
     yield start
     for running in started:
         for process in [*running.everybody, running.process]:
-            if (process.is_running() if isinstance(process, psutil.Process) else process.poll() is None):
+            if process.is_running() if isinstance(process, psutil.Process) else process.poll() is None:
                 process.kill()
 
 
@@ -152,13 +152,15 @@ def test_one_process_and_two_make_the_same_curve(ready: Project, of_two: pd.Data
         project.run(*command, **environment(kind))
         curves[kind] = history(project)
     pd.testing.assert_frame_equal(curves["torchrun"], of_two, check_exact=True)
-    alone, two = (frame.to_numpy() for frame in (curves["alone"], of_two))
-    print(f"largest relative difference: {np.nanmax(np.abs(two - alone) / np.abs(alone)):.1e}")
-    np.testing.assert_allclose(two, alone, rtol=1e-3, atol=1e-6)
+    losses = [name for name in of_two if "loss" in name]
+    apart = (of_two / curves["alone"] - 1).abs().max()
+    print(f"two processes and one: losses at most {apart[losses].max():.1e} apart, other numbers {apart.max():.1e}")
+    assert apart[losses].max() < 1e-4
+    np.testing.assert_allclose(of_two, curves["alone"], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGABRT], ids=lambda how: how.name)
 def test_a_rank_that_dies_ends_the_training(
     how: signal.Signals, rank: int, start: Callable[[str], Running], of_two: pd.DataFrame
 ) -> None:
@@ -199,7 +201,7 @@ def test_a_rank_that_hangs_is_waited_for_no_longer_than_said(
     goes_on(running.project, of_two)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT], ids=lambda how: how.name)
 def test_all_stop_when_the_launcher_is_asked_to(
     how: signal.Signals, start: Callable[[str], Running], of_two: pd.DataFrame
 ) -> None:
