@@ -1,13 +1,16 @@
 """What is submitted: a job, and the record that is kept of it."""
 
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from launchers.record import record_results
 from ocean_emulators.distributed import Ranks
+from ocean_emulators.errors import UserError, brief
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.jobs.base import Job, results_of
-from ocean_emulators.tracking import Provenance, open_tracker
+from ocean_emulators.tracking import Provenance, Tracker, open_tracker
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,43 @@ class TrackedJob:
                     record(earlier, files)
                     tracker.end(earlier, succeeded=True)  # so that no later stage records it again
                     tracker.begin(self.stage)
+            report = LastingReport(tracker)
             if not results_of(self.job).is_dir():
-                self.job.run(tracker.log_metrics)
+                self.job.run(report)
             if self.stage != "train":  # which was recorded while it ran
                 record(self.stage, results_of(self.job))
+            elif report.failed:
+                self._record_late(partial(record, self.stage, results_of(self.job)))
+
+    def _record_late(self, record: Callable[[], None]) -> None:
+        try:
+            record()
+        except Exception as error:
+            raise UserError(
+                f"the tracker still takes no numbers: {brief(error)}; stage {self.stage} is done and its results are kept: "
+                "`dvc repro` records them once the tracker is back, or with OCEAN_EMULATORS_TRACKER=none does without"
+            ) from error
+
+
+class LastingReport:
+    """A job's reports to a tracker, whose failure is no reason to end the job: it is told once, and tried on."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker, self.failed = tracker, False
+
+    def __call__(self, metrics: Mapping[str, float], step: int) -> None:
+        """See `Report`."""
+        try:
+            self.tracker.log_metrics(metrics, step)
+        except Exception as error:  # of whatever store and connection
+            if not self.failed:
+                print(
+                    f"warning: the tracker took no numbers of step {step}: {brief(error)}; the work goes on, and what is "
+                    "missing is recorded at its end",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            self.failed = True
 
 
 @dataclass(frozen=True)

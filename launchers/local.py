@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -15,6 +15,8 @@ from ocean_emulators.streams import outliving_readers
 
 _TOLD = (USER_ERROR, INTERRUPTED, RESUME_ME)
 _LINES = 30
+_PASSED_ON = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2"
+"""Signals that reach the ranks when this process gets them, in the agent's notation."""
 
 
 def run_on_ranks(work: Callable[[], None], processes: int, folder: Path) -> None:
@@ -35,11 +37,14 @@ def run_on_ranks(work: Callable[[], None], processes: int, folder: Path) -> None
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         monitor_interval=0.2,
+        signals_to_handle=_PASSED_ON,
         start_method="spawn",
         logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
     )
     try:
         elastic_launch(config, _one_rank)(work)
+    except SignalException:
+        sys.exit(RESUME_ME)  # the first rank has said where it stands
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         _tell(rank, failure, processes, logs)

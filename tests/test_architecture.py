@@ -27,7 +27,7 @@ LAYERS = {
     f"{PACKAGE}.forecasting": "base emulator baselines",
     f"{PACKAGE}.aggregator": "statistics sums metrics accumulator losses reduced one_step maps train validate inference",
     f"{PACKAGE}.train": """schedules selection stopping ledger progress config rollout_steps rollout_validation averages
-        optimisation checkpoint_store parts trainer checkpoints""",
+        optimisation checkpoint_store parts not_finite trainer checkpoints""",
     f"{PACKAGE}.eval": "config rollout writer snapshots tables report comparison",
 }
 

@@ -3,8 +3,6 @@
 import os
 import resource
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,12 +13,10 @@ from ocean_emulators.datasets.statistics.stored import Statistics, read_statisti
 from ocean_emulators.datasets.statistics.writing import write_statistics
 from ocean_emulators.errors import UserError
 from ocean_emulators.files import PARTIAL, replacing, replacing_folder
+from tests.disks import FULL, LARGE, READ_ONLY, limit, small_disk
 from tests.prepared import content, small
 
 TIMES_PER_FILE = 60
-FULL = "no space left on device; free some space there, and run it again"
-LARGE = r"file too large; have the limit on the size of files raised \(`ulimit -f`\), and run it again"
-READ_ONLY = "read-only file system; make it writable, or work in another folder, and run it again"
 
 
 @pytest.fixture(scope="module")
@@ -38,30 +34,6 @@ def whole(data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 def half_left(*folders: Path) -> list[Path]:
     return [path for folder in folders for path in folder.rglob(f"*{PARTIAL}*")]
-
-
-@contextmanager
-def limit(kind: int, value: int) -> Iterator[None]:
-    """A limit of this process, lifted afterwards."""
-    soft, hard = resource.getrlimit(kind)
-    resource.setrlimit(kind, (value, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(kind, (soft, hard))
-
-
-@contextmanager
-def small_disk(place: Path, options: str) -> Iterator[None]:
-    """A file system of its own, which root alone can have."""
-    place.mkdir(exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
 
 
 def refused(error: pytest.ExceptionInfo[UserError], message: str) -> None:

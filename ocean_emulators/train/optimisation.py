@@ -35,7 +35,8 @@ class Optimisation:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
         self.plateaus = Plateaus(config.schedule)
-        self._sums = GradientSums(self.parameters, ranks)
+        self._sums, self._ranks = GradientSums(self.parameters, ranks), ranks
+        self._losses: list[Tensor] = []
 
     @property
     def learning_rate(self) -> float:
@@ -52,10 +53,14 @@ class Optimisation:
         """Add the gradients of a micro-batch; with the last of a step they are added up over ranks, too."""
         if last:
             self._sums.arm()
+        if self.scaler.is_enabled():
+            self._losses.append(loss.detach())
         self.scaler.scale(loss).backward()
 
-    def step(self) -> None:
-        """Change the weights, and forget the gradients.
+    def step(self) -> bool:
+        """Change the weights, and forget the gradients; whether they were changed: not where float16 overflowed.
+
+        After an overflow the factor on the loss is halved, and training goes on.
 
         Raises
         ------
@@ -67,18 +72,27 @@ class Optimisation:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         finite = bool(torch.isfinite(norm))
+        named = "" if finite else self._first_not_finite(gradients)
+        overflow = bool(named) and self._is_overflow()
         if finite:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.gradient_clip, norm)
-        if finite or self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)  # which leaves out a step whose float16 overflowed
-            self.scaler.update()
-        named = "" if finite else self._first_not_finite(gradients)
-        self.optimizer.zero_grad(set_to_none=True)
-        if not finite and not (self.scaler.is_enabled() and self.scaler.get_scale() > _LEAST_SCALE):
+            self.scaler.step(self.optimizer)
+        # What is not finite by itself is no reason to change the factor.
+        self.scaler.update(None if finite or overflow or not self.scaler.is_enabled() else self.scaler.get_scale())
+        self.forget()
+        if not finite and not overflow:
             raise NotFiniteError(named)
+        return finite
+
+    def _is_overflow(self) -> bool:
+        """Whether a gradient is not finite because of the factor on the loss: the losses are, on all ranks."""
+        if not self.scaler.is_enabled() or self.scaler.get_scale() <= _LEAST_SCALE:
+            return False
+        return not any(self._ranks.any(not all(bool(torch.isfinite(loss)) for loss in self._losses)))
 
     def forget(self) -> None:
         """Drop the gradients so far."""
+        self._losses.clear()
         self.optimizer.zero_grad(set_to_none=True)
 
     def _first_not_finite(self, gradients: Sequence[Tensor]) -> str:

@@ -70,7 +70,13 @@ class RolloutScores:
             by_variable[of.field.name].append(square)
         scores = {name: (sum(values) / len(values)) ** 0.5 for name, values in by_variable.items()}
         scores["mean"] = sum(scores.values()) / len(scores)
-        return {f"val/rollout/nrmse/{name}": score for name, score in scores.items()}
+        return dict(zip(self.log_names, scores.values(), strict=True))
+
+    @property
+    def log_names(self) -> list[str]:
+        """The names of the scores."""
+        fields = dict.fromkeys(channel.field.name for channel in self.data.rows.packing.prognostic)
+        return [f"val/rollout/nrmse/{name}" for name in (*fields, "mean")]
 
     def _errors(self, packing: Packing) -> "Sequence[Tensor] | map[Tensor]":
         """For each step, [start, prognostic cell], in standard deviations of the channels."""

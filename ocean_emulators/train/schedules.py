@@ -32,7 +32,8 @@ class ScheduleConfig(Config):
 
     def share(self, place: int, length: int) -> float:
         """Share of the highest rate at a step (or epoch) of a training of so many, but for plateaus."""
-        warmup, tail = int(self.warmup_fraction * length), int(self.tail_fraction * length)
+        # 0.29 · 100 is 28.999…, and means 29.
+        warmup, tail = (int(fraction * length + 1e-6) for fraction in (self.warmup_fraction, self.tail_fraction))
         if place < warmup:
             way = place / warmup if self.warmup_start else (place + 1) / (warmup + 1)
             return self.warmup_start + (1 - self.warmup_start) * way

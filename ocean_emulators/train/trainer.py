@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import cached_property, partial, reduce
 from itertools import zip_longest
 from pathlib import Path
@@ -26,11 +27,13 @@ from ocean_emulators.train.averages import Averages
 from ocean_emulators.train.checkpoint_store import CheckpointStore
 from ocean_emulators.train.config import TrainConfig
 from ocean_emulators.train.ledger import Ledger
+from ocean_emulators.train.not_finite import causes
 from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
 from ocean_emulators.train.parts import QUIET, SAVING, Place, Reports, Saving, TrainingLoaders
 from ocean_emulators.train.profiling import StepProfile
 from ocean_emulators.train.progress import Progress
 from ocean_emulators.train.rollout_steps import Phases
+from ocean_emulators.train.rollout_validation import RolloutScores
 from ocean_emulators.train.selection import Best
 from ocean_emulators.train.stopping import StopRequest
 from ocean_emulators.train.throughput import Throughput
@@ -57,17 +60,29 @@ class Trainer:
         reports: Reports = QUIET,
         ranks: Ranks = ALONE,
         saving: Saving = SAVING,
-        rollout_scores: Callable[[], dict[str, float]] | None = None,
+        rollout_scores: RolloutScores | None = None,
         throughput: Throughput | None = None,
         profile: Path | None = None,
     ) -> None:
         """`rollout_scores` makes the free rollouts of a validation, with the weights that the stepper's model has; `profile`
-        is a file that a trace of some steps is written to."""
+        is a file that a trace of some steps is written to.
+
+        Raises
+        ------
+        UserError
+            If the best epoch is to be known by a number that the history does not have.
+        """
         self.config, self.stepper, self.loaders = config, stepper, loaders
         self.optimisation, self.averages = optimisation, averages
         self.train_aggregator, self.validate_aggregator = aggregators
         self.store, self.reports, self.ranks, self.saving = store, reports, ranks, saving
         self.rollout_scores, self.throughput, self.profile = rollout_scores, throughput, StepProfile(profile)
+        if config.best_by not in self.logged:
+            near = get_close_matches(config.best_by, self.logged, n=3, cutoff=0.0)
+            raise UserError(
+                f"train.best_by: found {config.best_by!r}, which the history of this training does not have; it has, among "
+                f"others, {', '.join(near)}"
+            )
         self.phases = Phases(config)
         self.place, self.best = Place(), Best(config.best_by)
         self.stop, self.ledger = StopRequest(), Ledger()
@@ -145,7 +160,7 @@ class Trainer:
         # As many on each rank, since the weights of a loss may be shared after each.
         parts = batch.split(max(1, min(self.config.accumulation_steps, total // self.ranks.world_size)))
         steps = batch.draw.model_steps or self.phases.phases[self.phases.of(self.place.epoch)].longest
-        outputs = []
+        outputs, before = [], self._beside_weights() if self.config.skip_nonfinite else {}
         for part in parts:
             output = self.stepper.train_batch(part, steps, self._generators(part))
             self.optimisation.backward(output.loss * (len(part) / total), last=part is parts[-1])
@@ -155,15 +170,22 @@ class Trainer:
             if part is not parts[-1]:
                 self._observe(part, output)
         try:
-            self.optimisation.step()
+            changed = self.optimisation.step()
         except NotFiniteError as error:
             self._skip(batch, parts, outputs, error)
+            self.stepper.model.load_state_dict(before, strict=False)
         else:
-            self.averages.update()
+            if changed:
+                self.averages.update()
             self._observe(parts[-1], outputs[-1])
             for output in outputs:
                 self.train_aggregator.record_batch(output)
         return outputs[-1]
+
+    def _beside_weights(self) -> dict[str, Tensor]:
+        """A copy of what a batch changes in the model before the optimiser's step: the statistics of normalisation layers."""
+        weights = {name for name, _ in self.stepper.model.named_parameters()}
+        return {n: t.clone() for n, t in self.stepper.model.state_dict().items() if n not in weights}
 
     def _observe(self, batch: Batch, output: BatchOutput) -> None:
         """Show losses to a loss that weighs channels by them."""
@@ -205,9 +227,11 @@ class Trainer:
         self.place.skipped += 1
         if self.place.skipped <= self.config.skip_nonfinite:
             return
-        found = [self._not_finite(part, output.losses) for part, output in zip(parts, outputs, strict=True)]
-        everywhere = [what for rank in self.ranks.gather([w for w in found if w]) for what in rank]
-        what = everywhere[0] if everywhere else f"the gradient {error}".rstrip()
+        loader = self.loaders.train[self.phases.of(self.place.epoch)]
+        pairs = zip(parts, outputs, strict=True)
+        found = [cause for p, o in pairs for cause in causes(p, o.losses, loader.data.windows[batch.grid])]
+        everywhere = [cause for rank in self.ranks.gather(found) for cause in rank]
+        what = min(everywhere)[1] if everywhere else f"the gradient {error}".rstrip()
         left_out = f", after {self.config.skip_nonfinite} that were left out" if self.config.skip_nonfinite else ""
         raise UserError(
             f"epoch {self.place.epoch + 1}, batch {self.place.position + 1} of {len(self._sampler(self.place.epoch))}: {what} "
@@ -216,17 +240,6 @@ class Trainer:
             "(train.schedule.warmup_fraction) or shorter rollouts (train.rollout_steps) help; train.skip_nonfinite leaves such "
             "batches out"
         )
-
-    def _not_finite(self, batch: Batch, losses: Tensor) -> str | None:
-        """What is not finite first, of losses [window, model step, output state, channel]: field, level, dates."""
-        bad = (~torch.isfinite(losses)).nonzero()
-        if not len(bad):
-            return None
-        window, step, _, channel = min(bad.tolist(), key=lambda index: index[1])
-        loader = self.loaders.train[self.phases.of(self.place.epoch)]
-        first, last = loader.data.windows[batch.grid].dates(batch.draw.indices[window], step + 1)
-        name = self.train_aggregator.losses.channels[channel].name
-        return f"the loss of {name} at model step {step + 1} from the states of {first} (to {last}, grid {batch.grid})"
 
     # Validation
 
@@ -265,13 +278,14 @@ class Trainer:
         return self.validate_aggregator.get_maps()
 
     def _choose(self, logs: dict[str, float]) -> None:
-        if self.best.by not in logs:
-            return
-        self.optimisation.plateaus.see(logs["val/mean/loss"])
-        if self.best.see(self.place.epoch, logs) and self.config.hand_on == "best" and self.ranks.first:
-            self._save_best()
+        if "val/mean/loss" in logs:
+            self.optimisation.plateaus.see(logs["val/mean/loss"])
+        if self.best.by in logs and self.best.see(self.place.epoch, logs):
+            self._keep_best()
 
-    def _save_best(self) -> None:
+    def _keep_best(self) -> None:
+        if self.config.hand_on != "best" or not self.ranks.first:
+            return
         weights = {"model": self.stepper.model.state_dict(), "averaged_model": self.averages.averaged_state()}
         save_tensors({"epoch": self.place.epoch, **weights}, self.best_file)
 
@@ -384,7 +398,13 @@ class Trainer:
     @property
     def logged(self) -> list[str]:
         """Names of what the history says of an epoch, but for the time that it took."""
-        return ["train/learning_rate", *self.train_aggregator.log_names, *self.validate_aggregator.log_names]
+        rollouts = self.rollout_scores.log_names if self.rollout_scores else []
+        return [
+            "train/learning_rate",
+            *self.train_aggregator.log_names,
+            *self.validate_aggregator.log_names,
+            *rollouts,
+        ]
 
     def _require_fit(self) -> None:
         """Raise a ValueError if the state is not one of this training."""

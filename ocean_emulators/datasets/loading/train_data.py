@@ -94,12 +94,10 @@ class Windows:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def dates(self, index: int, model_steps: int) -> tuple[str, str]:
-        """Of a window, the day of the last given state, and that of the last one that is then predicted."""
+    def date(self, index: int, time: int) -> str:
+        """The day of one of a window's times, counted from 0."""
         first, stride = self.starts[index]
-        now = first + self.needs.past * stride
-        times = self.rows.store.time
-        return str(times[now])[:10], str(times[now + model_steps * self.needs.output_states * stride])[:10]
+        return str(self.rows.store.time[first + time * stride])[:10]
 
     def buffer(self, windows: int) -> Tensor:
         """Memory for a batch: dense fields on a CPU, else rows on their way to the device."""
