@@ -252,7 +252,7 @@ def measure_loader(bench: Bench, store: Future[Workspace], times: int, cache: st
         assert trainer.throughput
         trainer.throughput.after_s = 0.0
         built = time.perf_counter() - began
-        loader = trainer.loaders.train[0]
+        loader = trainer.loaders[0]
         windows = loader.data.sizes["x1"]
         began = time.perf_counter()
         for _ in loader:

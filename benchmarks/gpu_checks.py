@@ -62,7 +62,7 @@ def one_step(device: torch.device, root: Path) -> Figures:
         found = []
         for where in (device, CPU):
             trainer = begin(experiment_at(root, {"norm": norm, "widths": [24, 32]}), root, where)
-            batch = trainer.loaders.train[1].data.load(next(iter(trainer.loaders.train[1].batches)))
+            batch = trainer.loaders[1].data.load(next(iter(trainer.loaders[1].batches)))
             validated = trainer.stepper.validate_batch(batch, 2).loss
             output = trainer.stepper.train_batch(batch, 2)
             output.loss.backward()
@@ -79,13 +79,13 @@ def loaders(device: torch.device, root: Path) -> Figures:
     """Batches, to the bit, however they come to the device."""
     figures: Figures = {}
     experiment = experiment_at(root)
-    plain = [_kept(batch) for batch in begin(experiment, root, CPU, cache="none", prefetch=0).loaders.train[0]]
+    plain = [_kept(batch) for batch in begin(experiment, root, CPU, cache="none", prefetch=0).loaders[0]]
     for cache in ("none", "host", "device"):
         trainer = begin(experiment, root, device, cache=cache, prefetch=2)
         for epoch in range(2):  # the second one in buffers that are used again
-            sampler: Any = trainer.loaders.train[0].batches
+            sampler: Any = trainer.loaders[0].batches
             sampler.set_epoch(0)
-            theirs = [_kept(batch) for batch in trainer.loaders.train[0]]
+            theirs = [_kept(batch) for batch in trainer.loaders[0]]
             off = max(
                 float((a - b).abs().max())
                 for x, y in zip(theirs, plain, strict=True)

@@ -73,13 +73,13 @@ def epoch_of(trainer: Trainer) -> None:
 
 def steps_in(trainer: Trainer) -> int:
     """Optimiser steps of an epoch."""
-    return len(trainer.loaders.train[0])
+    return len(trainer.loaders[0])
 
 
 def measure_step(workspace: Workspace, repeats: int) -> list[Result]:
     """An epoch of the Trainer, its checkpoint and what it tells included, against as many bare steps."""
     trainer = trainer_on(workspace, NARROW)
-    batch = trainer.loaders.train[0].data.load(next(iter(trainer.loaders.train[0].batches)))
+    batch = trainer.loaders[0].data.load(next(iter(trainer.loaders[0].batches)))
     states, forcing = batch.prognostic[:, :2].clone(), batch.forcing[:, :2].clone()
     bare = trainer_on(workspace, NARROW).stepper.model.train()
     optimizer = torch.optim.Adam(bare.parameters(), lr=6e-4)

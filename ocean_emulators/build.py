@@ -1,6 +1,6 @@
 """The one wiring: from configuration and prepared grids to a trainer, and from a checkpoint to an emulator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,11 +32,12 @@ from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import InitialWeights, TrainSections
 from ocean_emulators.train.one_batch import OneBatch
 from ocean_emulators.train.optimisation import Optimisation
-from ocean_emulators.train.parts import QUIET, Reports, Saving, TrainingLoaders
+from ocean_emulators.train.parts import QUIET, Reports, Saving
 from ocean_emulators.train.rollout_steps import Phase, Phases
 from ocean_emulators.train.rollout_validation import RolloutScores
 from ocean_emulators.train.throughput import Throughput, peak_flops_per_second
 from ocean_emulators.train.trainer import Trainer
+from ocean_emulators.train.validation import Validation
 from ocean_emulators.workspace import Workspace
 
 
@@ -85,23 +86,18 @@ def build_trainer(
         config.detach_every,
         {name: _input_noise(config.input_noise, grid) for name, grid in grids.items()} if config.input_noise else {},
     )
-    prognostic, names = first.store.prognostic, list(grids)
-    steps = config.rollout_steps[-1] * sections.model.output_states
     return Trainer(
         config,
         stepper,
-        _loaders(sections, grids, runtime, ranks),
+        _training_loaders(sections, grids, runtime, ranks),
+        _validation(sections, grids, runtime, ranks, stepper),
         Optimisation(config, model, ranks, scaled=sections.model.precision == "float16"),
         Averages(model, config.ema_decay, config.ema_warmup),
-        (
-            TrainAggregator(prognostic, names, device, ranks),
-            ValidateAggregator(grids, steps, ranks),
-        ),
+        TrainAggregator(first.store.prognostic, list(grids), device, ranks),
         CheckpointStore(folder, runtime.checkpoints_kept),
         reports,
         ranks,
         Saving(60 * runtime.checkpoint_minutes, runtime.checkpoint_steps),
-        _rollout_scores(sections, stepper, first, ranks),
         Throughput(
             partial(training_flops, sections.model, oceans),
             partial(peak_flops_per_second, device, sections.model.precision),
@@ -111,34 +107,46 @@ def build_trainer(
     )
 
 
-def _loaders(
+def _rows(period: str, sections: TrainSections, grids: Mapping[str, PreparedGrid], runtime: Runtime) -> dict[str, Rows]:
+    dates = getattr(sections.data.periods, period)
+    cache = runtime.cache if sections.train.epochs else "none"  # nothing is read where nothing is learned
+    return {n: Rows(g.store, g.packing, g.store.indices(dates, period), cache) for n, g in grids.items()}
+
+
+def _training_loaders(
     sections: TrainSections, grids: Mapping[str, PreparedGrid], runtime: Runtime, ranks: Ranks
-) -> TrainingLoaders:
+) -> list[Loader]:
+    """One for each of `Phases`."""
     config, needs = sections.train, sections.model.requirements
-    cache = runtime.cache if config.epochs else "none"  # nothing is read where nothing is learned
-
-    def rows(period: str) -> dict[str, Rows]:
-        dates = getattr(sections.data.periods, period)
-        return {n: Rows(g.store, g.packing, g.store.indices(dates, period), cache) for n, g in grids.items()}
-
-    def data(rows: Mapping[str, Rows], period: str, steps: int, strides: Sequence[int]) -> TrainData:
-        return TrainData({n: Windows(r, period, needs, steps, strides) for n, r in rows.items()})
+    rows = _rows("train", sections, grids, runtime)
 
     def loader(phase: Phase) -> Loader:
-        windows = data(train, "train", phase.longest, config.strides)
+        windows = TrainData({n: Windows(r, "train", needs, phase.longest, config.strides) for n, r in rows.items()})
         draw = phase.model_steps if len(phase.steps) > 1 else None
         sampler = BatchSampler(windows.sizes, config.batch_size, config.seed, sections.passes, ranks, draw)
         return (OneBatch if runtime.repeat_batch else Loader)(windows, sampler, runtime.prefetch)
 
-    train, validation = rows("train"), data(rows("validation"), "validation", config.rollout_steps[-1], (1,))
+    return [loader(phase) for phase in Phases(config).phases]
+
+
+def _validation(
+    sections: TrainSections, grids: Mapping[str, PreparedGrid], runtime: Runtime, ranks: Ranks, stepper: Stepper
+) -> Validation:
+    config, needs = sections.train, sections.model.requirements
+    model_steps, rows = config.rollout_steps[-1], _rows("validation", sections, grids, runtime)
+    windows = TrainData({n: Windows(r, "validation", needs, model_steps) for n, r in rows.items()})
     in_order = [
-        SequentialBatches(validation.sizes, config.batch_size, replace(ranks, rank=rank))
+        SequentialBatches(windows.sizes, config.batch_size, replace(ranks, rank=rank))
         for rank in range(ranks.world_size)
     ]
-    return TrainingLoaders(
-        [loader(phase) for phase in Phases(config).phases],
-        Loader(validation, in_order[ranks.rank], runtime.prefetch),
+    return Validation(
+        stepper,
+        Loader(windows, in_order[ranks.rank], runtime.prefetch),
         max(map(len, in_order)),
+        model_steps,
+        ValidateAggregator(grids, model_steps * needs.output_states, ranks),
+        _rollout_scores(sections, stepper, next(iter(grids.values())), ranks),
+        ranks,
     )
 
 

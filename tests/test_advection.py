@@ -102,7 +102,7 @@ def test_it_is_learned(
 def test_gradients_stop_where_detached(detach_every: int, source: Path, grid: PreparedGrid, tmp_path: Path) -> None:
     """Against pieces of the rollout that are differentiated one by one, each from a state that is a plain number."""
     stepper = trainer(source, grid, tmp_path, rollout_steps=[4], detach_every=detach_every).stepper
-    windows = trainer(source, grid, tmp_path, rollout_steps=[4]).loaders.train[0].data.windows["x1"]
+    windows = trainer(source, grid, tmp_path, rollout_steps=[4]).loaders[0].data.windows["x1"]
     batch = windows.load(Draw("x1", [3, 70, 11]))
     model, loss, needs = stepper.model, stepper.loss, stepper.requirements
     assert loss is not None

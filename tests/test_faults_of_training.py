@@ -129,8 +129,8 @@ def test_an_absurd_learning_rate_ends_in_one_message(prepared: Workspace, norm: 
 
 def bad_batches(trainer: Trainer) -> int:
     """How many batches of an epoch hold the bad value."""
-    windows = trainer.loaders.train[0].data.windows["x1"]
-    sampler = trainer.loaders.train[0].batches
+    windows = trainer.loaders[0].data.windows["x1"]
+    sampler = trainer.loaders[0].batches
     assert isinstance(sampler, BatchSampler)
     first, length = windows.rows.times[0], windows.length
     starts = [windows.starts[i][0] for i in range(len(windows))]

@@ -271,7 +271,7 @@ def test_what_has_a_plan_can_be_built_and_stepped(
         trainer = build_trainer(
             experiment.training, {"x1": grid}, Runtime(), Workspace(folder, folder), folder / "states"
         )
-        for phase, loader in zip(trainer.phases.phases, trainer.loaders.train, strict=True):
+        for phase, loader in zip(trainer.phases.phases, trainer.loaders, strict=True):
             batch = loader.data.load(Draw("x1", [0, 1]))
             generators = [torch.Generator() for _ in range(2)]
             trainer.optimisation.backward(trainer.stepper.train_batch(batch, phase.longest, generators).loss)

@@ -92,7 +92,7 @@ def test_the_first_fifty_losses(accumulation: int, store: PackedStore, statistic
     configured["train"]["accumulation_steps"] = accumulation
     grid = PreparedGrid.of("x1", store, statistics)
     trainer = trainer_of(parse(Experiment, configured, "test"), [grid], tmp_path)
-    sampler, windows = trainer.loaders.train[0].batches, trainer.loaders.train[0].data.windows["x1"]
+    sampler, windows = trainer.loaders[0].batches, trainer.loaders[0].data.windows["x1"]
     assert isinstance(sampler, BatchSampler) and isinstance(windows, Windows)
     assert (len(windows), len(sampler)) == (BATCH * BATCHES, BATCHES)
     rates, losses = [], []

@@ -135,7 +135,7 @@ def test_it_is_exact(prepared: Workspace, n: int, kind: str, tmp_path: Path) -> 
     """Stopped in mid-epoch, in the last batch of an epoch, and in mid-validation."""
     train = KINDS[kind]
     expected = on(n, whole, prepared, train, tmp_path / "whole")
-    batches = len(begin(prepared, train, tmp_path / "none").loaders.train[0])
+    batches = len(begin(prepared, train, tmp_path / "none").loaders[0])
     micro = 2 if kind == "everything" else 1
     for method, call in (
         ("train_batch", 2),
@@ -183,7 +183,7 @@ def test_states_are_saved_every_few_steps_and_the_last_two_kept(prepared: Worksp
     inner = trainer.store.save
     trainer.store.save = lambda state, step: (saved.append(step), inner(state, step))[1]  # type: ignore[method-assign]
     trainer.run()
-    batches = len(trainer.loaders.train[0])
+    batches = len(trainer.loaders[0])
     assert sorted({*range(2, 2 * batches + 1, 2), batches, 2 * batches}) == sorted(set(saved))
     assert len(trainer.store.files) == 2
 

@@ -92,7 +92,7 @@ def test_several_resolutions_are_trained_together(experiment: Experiment, tmp_pa
     assert [grid.store.grid.shape for grid in grids] == [(16, 32), (8, 16)]
 
     whole = trainer_of(both, grids, tmp_path / "whole")
-    sampler = whole.loaders.train[0].batches
+    sampler = whole.loaders[0].batches
     assert isinstance(sampler, BatchSampler)
     draws = sampler.batches(epoch=0)
     shown = [sum(len(draw.indices) for draw in draws if draw.grid == name) for name in ("x1", "x2")]

@@ -223,13 +223,13 @@ def begin(grid: PreparedGrid, folder: Path, **train: Any) -> Trainer:
 def scored(trainer: Trainer, losses: list[float]) -> list[dict[str, torch.Tensor]]:
     """Let validations come to these losses; the averaged weights at each, filled in while it runs."""
     seen: list[dict[str, torch.Tensor]] = []
-    inner = trainer.validate_aggregator.get_logs
+    inner = trainer.validation.aggregator.get_logs
 
     def get_logs() -> dict[str, float]:
         seen.append({n: t.clone() for n, t in trainer.stepper.model.state_dict().items()})
         return inner() | {"val/mean/loss": losses[len(seen) - 1]}
 
-    trainer.validate_aggregator.get_logs = get_logs  # type: ignore[method-assign]
+    trainer.validation.aggregator.get_logs = get_logs  # type: ignore[method-assign]
     return seen
 
 

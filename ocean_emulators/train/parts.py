@@ -1,9 +1,7 @@
 """What a Trainer is given beside the objects that do the work, and how far it has come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-
-from ocean_emulators.datasets.loading.loader import Loader
 
 
 def _nobody(number: int, logs: dict[str, float]) -> None:
@@ -21,17 +19,6 @@ class Reports:
 
 
 QUIET = Reports()
-
-
-@dataclass(frozen=True)
-class TrainingLoaders:
-    """What is learned from, and what it is validated on."""
-
-    train: Sequence[Loader]
-    """one for each of `Phases`"""
-    validation: Loader
-    validation_batches: int
-    """the most that any rank has: all look for a request to stop as often"""
 
 
 @dataclass(frozen=True)

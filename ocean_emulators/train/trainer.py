@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import cached_property, partial, reduce
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from ocean_emulators.aggregator.train import TrainAggregator
-from ocean_emulators.aggregator.validate import ValidateAggregator
+from ocean_emulators.datasets.loading.loader import Loader
 from ocean_emulators.datasets.loading.samplers import BatchSampler, seed_of
 from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.distributed import ALONE, Ranks
@@ -29,14 +28,14 @@ from ocean_emulators.train.config import TrainConfig
 from ocean_emulators.train.ledger import Ledger
 from ocean_emulators.train.not_finite import causes
 from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
-from ocean_emulators.train.parts import QUIET, SAVING, Place, Reports, Saving, TrainingLoaders
+from ocean_emulators.train.parts import QUIET, SAVING, Place, Reports, Saving
 from ocean_emulators.train.profiling import StepProfile
 from ocean_emulators.train.progress import Progress
 from ocean_emulators.train.rollout_steps import Phases
-from ocean_emulators.train.rollout_validation import RolloutScores
 from ocean_emulators.train.selection import Best
 from ocean_emulators.train.stopping import StopRequest
 from ocean_emulators.train.throughput import Throughput
+from ocean_emulators.train.validation import Validation
 
 _FORMAT = 3
 
@@ -52,31 +51,29 @@ class Trainer:
         self,
         config: TrainConfig,
         stepper: Stepper,
-        loaders: TrainingLoaders,
+        loaders: Sequence[Loader],
+        validation: Validation,
         optimisation: Optimisation,
         averages: Averages,
-        aggregators: tuple[TrainAggregator, ValidateAggregator],
+        aggregator: TrainAggregator,
         store: CheckpointStore,
         reports: Reports = QUIET,
         ranks: Ranks = ALONE,
         saving: Saving = SAVING,
-        rollout_scores: RolloutScores | None = None,
         throughput: Throughput | None = None,
         profile: Path | None = None,
     ) -> None:
-        """`rollout_scores` makes the free rollouts of a validation, with the weights that the stepper's model has; `profile`
-        is a file that a trace of some steps is written to.
+        """There is a loader for each of `Phases`; `profile` is a file that a trace of some steps is written to.
 
         Raises
         ------
         UserError
             If the best epoch is to be known by a number that the history does not have.
         """
-        self.config, self.stepper, self.loaders = config, stepper, loaders
-        self.optimisation, self.averages = optimisation, averages
-        self.train_aggregator, self.validate_aggregator = aggregators
+        self.config, self.stepper, self.loaders, self.validation = config, stepper, loaders, validation
+        self.optimisation, self.averages, self.train_aggregator = optimisation, averages, aggregator
         self.store, self.reports, self.ranks, self.saving = store, reports, ranks, saving
-        self.rollout_scores, self.throughput, self.profile = rollout_scores, throughput, StepProfile(profile)
+        self.throughput, self.profile = throughput, StepProfile(profile)
         if config.best_by not in self.logged:
             near = get_close_matches(config.best_by, self.logged, n=3, cutoff=0.0)
             raise UserError(
@@ -134,7 +131,7 @@ class Trainer:
             self.reports.epoch(self.place.epoch, logs | machine)
 
     def _train_epoch(self, elapsed: Callable[[], float]) -> None:
-        loader = self.loaders.train[self.phases.of(self.place.epoch)]
+        loader = self.loaders[self.phases.of(self.place.epoch)]
         self._sampler(self.place.epoch).set_epoch(self.place.epoch, self.place.position)
         title = f"epoch {self.place.epoch + 1}/{self.config.epochs}"
         with Progress(title, len(loader), self.place.position, self.ledger, self.ranks.first) as progress:
@@ -204,7 +201,7 @@ class Trainer:
         return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def _sampler(self, epoch: int) -> BatchSampler:
-        sampler = self.loaders.train[self.phases.of(epoch)].batches
+        sampler = self.loaders[self.phases.of(epoch)].batches
         assert isinstance(sampler, BatchSampler)
         return sampler
 
@@ -227,7 +224,7 @@ class Trainer:
         self.place.skipped += 1
         if self.place.skipped <= self.config.skip_nonfinite:
             return
-        loader = self.loaders.train[self.phases.of(self.place.epoch)]
+        loader = self.loaders[self.phases.of(self.place.epoch)]
         pairs = zip(parts, outputs, strict=True)
         found = [cause for p, o in pairs for cause in causes(p, o.losses, loader.data.windows[batch.grid])]
         everywhere = [cause for rank in self.ranks.gather(found) for cause in rank]
@@ -248,23 +245,11 @@ class Trainer:
         if epoch % self.config.validate_every and epoch != self.config.epochs:
             return {}
         with self.ledger.on("validation"), self.averages.applied():
-            if self._look():
-                scores = self.rollout_scores() if self.rollout_scores else {}
-                return self.validate_aggregator.get_logs() | scores
-        self._heed(elapsed)  # outside, where the weights are the raw ones
-        raise AssertionError("a request to stop was heeded")
-
-    def _look(self) -> bool:
-        """Show the validation period to the model as it is; whether no request to stop came in between."""
-        self.validate_aggregator.reset()
-        batches = iter(self.loaders.validation)
-        for batch, _ in zip_longest(batches, range(self.loaders.validation_batches)):
-            if batch is not None:
-                output = self.stepper.validate_batch(batch, self.config.rollout_steps[-1])
-                self.validate_aggregator.record_batch(output)
-            if any(self.ranks.any(self.stop.by is not None)):
-                return False
-        return True
+            logs = self.validation.logs(lambda: self.stop.by is not None)
+        if logs is None:
+            self._heed(elapsed)  # with the raw weights in the model
+            raise AssertionError("a request to stop was heeded")
+        return logs
 
     def validation_maps(self) -> dict[str, xr.Dataset]:
         """Maps of a validation with the weights that are handed on, by the name of the grid; none where nothing was learned.
@@ -274,8 +259,7 @@ class Trainer:
         if not self.place.epoch:
             return {}
         self.stepper.model.load_state_dict(self.weights()[1])
-        self._look()
-        return self.validate_aggregator.get_maps()
+        return self.validation.maps()
 
     def _choose(self, logs: dict[str, float]) -> None:
         if "val/mean/loss" in logs:
@@ -398,13 +382,7 @@ class Trainer:
     @property
     def logged(self) -> list[str]:
         """Names of what the history says of an epoch, but for the time that it took."""
-        rollouts = self.rollout_scores.log_names if self.rollout_scores else []
-        return [
-            "train/learning_rate",
-            *self.train_aggregator.log_names,
-            *self.validate_aggregator.log_names,
-            *rollouts,
-        ]
+        return ["train/learning_rate", *self.train_aggregator.log_names, *self.validation.log_names]
 
     def _require_fit(self) -> None:
         """Raise a ValueError if the state is not one of this training."""
