@@ -26,8 +26,8 @@ LAYERS = {
     f"{PACKAGE}.losses": "grid masked gradient spectral dynamic rollout config",
     f"{PACKAGE}.forecasting": "base emulator baselines",
     f"{PACKAGE}.aggregator": "statistics sums metrics accumulator losses reduced one_step maps train validate inference",
-    f"{PACKAGE}.train": """schedules selection stopping ledger progress config rollout_steps rollout_validation averages
-        optimisation checkpoint_store parts trainer checkpoints""",
+    f"{PACKAGE}.train": """schedules selection stopping ledger progress throughput profiling config rollout_steps
+        rollout_validation averages optimisation checkpoint_store parts one_batch trainer checkpoints""",
     f"{PACKAGE}.eval": "config rollout writer snapshots tables report comparison",
 }
 
