@@ -6,6 +6,7 @@ dearer beside it than beside the published one, which takes minutes a step on tw
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -188,6 +189,7 @@ def measure_start(at_1: Workspace, folder: Path) -> list[Result]:
         (f"a store of {TIMES} times", at_1, parse(Experiment, tree, "om4"), None),
     ):
         (place.root / ".dvc").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "dvc.yaml", place.root)
         place.params.write_text(render(what))
         value = min(seconds_to_first_step(place) for _ in range(3))
         results.append(Result(f"seconds from start to first step: {name}", value, bar))
