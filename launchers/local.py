@@ -1,5 +1,7 @@
 """Several processes on this machine that do a job together, one for each rank."""
 
+import logging
+import os
 import sys
 import time
 import uuid
@@ -10,11 +12,18 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from ocean_emulators.distributed import Ranks
 from ocean_emulators.programs import INTERRUPTED, RESUME_ME, USER_ERROR, ending_well
 from ocean_emulators.streams import outliving_readers
 
 _TOLD = (USER_ERROR, INTERRUPTED, RESUME_ME)
 _LINES = 30
+_LOGGERS = (
+    "torch.multiprocessing.spawn",
+    "torch.distributed.elastic.multiprocessing.api",
+    "torch.distributed.elastic.agent.server.api",
+)
+"""Of torch, which would tell at length what `_tell` says, and import its compiler, which takes seconds, to do so."""
 _PASSED_ON = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2"
 """Signals that reach the ranks when this process gets them, in the agent's notation."""
 
@@ -26,6 +35,8 @@ def run_on_ranks(work: Callable[[], None], processes: int, folder: Path) -> None
     executor. What the first rank prints is seen here; what the others print is below `folder`. Ends the program as the first
     rank to fail has ended.
     """
+    for name in _LOGGERS:
+        logging.getLogger(name).disabled = True
     logs = folder / time.strftime("%Y%m%dT%H%M%S")
     logs.mkdir(parents=True, exist_ok=True)
     config = LaunchConfig(
@@ -36,7 +47,7 @@ def run_on_ranks(work: Callable[[], None], processes: int, folder: Path) -> None
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
-        monitor_interval=0.2,
+        monitor_interval=0.02,  # s; so that the rank that failed is seen before those that then miss it
         signals_to_handle=_PASSED_ON,
         start_method="spawn",
         logs_specs=DefaultLogsSpecs(str(logs), redirects=dict.fromkeys(range(1, processes), Std.ALL)),
@@ -52,8 +63,13 @@ def run_on_ranks(work: Callable[[], None], processes: int, folder: Path) -> None
 
 
 def _one_rank(work: Callable[[], None]) -> None:
-    with outliving_readers(), ending_well("`dvc repro` goes on where it was"):
-        work()
+    try:
+        with outliving_readers(), ending_well("`dvc repro` goes on where it was"):
+            work()
+    except SystemExit as end:
+        if not Ranks.from_environment().first:
+            os._exit(int(end.code or 0))  # else it is 1, whatever it was, where torch leads the output to a file
+        raise
 
 
 def _tell(rank: int, failure: ProcessFailure, processes: int, logs: Path) -> None:

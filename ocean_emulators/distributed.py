@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ import torch.distributed as dist
 import torch.distributed.nn
 from torch import Tensor, nn
 
-from ocean_emulators.errors import UserError
+from ocean_emulators.errors import UserError, brief
 
 _T = TypeVar("_T")
+_LATE_S = 3.0
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
@@ -54,7 +56,14 @@ class Ranks:
 
     @contextmanager
     def joined(self, device: torch.device, timeout_s: float) -> Iterator[None]:
-        """Connect the ranks while the block runs; none that is waited for longer than the timeout is waited for further."""
+        """Connect the ranks while the block runs.
+
+        Raises
+        ------
+        UserError
+            If others are lost, or waited for longer than the timeout. It comes some seconds late, so that who started the
+            ranks sees first the one that failed, and ends those that miss it.
+        """
         if self.world_size == 1:
             yield
             return
@@ -64,6 +73,14 @@ class Ranks:
         )
         try:
             yield
+        except RuntimeError as error:
+            if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+                raise
+            time.sleep(_LATE_S)
+            raise UserError(
+                f"process {self.rank + 1} of {self.world_size} has lost the others, or has waited for them for longer than "
+                f"{timeout_s:g} s (runtime.patience_s): {brief(error)}; the last saved state is kept"
+            ) from error
         finally:
             self.leave()
 

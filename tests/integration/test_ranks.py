@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests import tiny
-from tests.integration.conftest import ENVIRONMENT, Project, stages_run
+from tests.integration.conftest import ENVIRONMENT, ROOT, Project, stages_run
 
 EPOCHS = 12
 PATIENCE_S = 15
@@ -176,16 +176,48 @@ def test_a_rank_that_dies_ends_the_training(
         goes_on(running.project, of_two)
 
 
-def test_a_rank_that_raises_ends_the_training_with_its_traceback(start: Callable[[str], Running]) -> None:
-    """Its log is what one of its files can no longer be written to: here, a limit on open files."""
-    running = start("local")
-    running.ranks[1].rlimit(psutil.RLIMIT_AS, (2**20, 2**20))
-    seconds = running.end(15)
-    print(f"an error of rank 1: seen after {seconds:.1f} s")
-    print(running.said)
-    assert running.process.returncode == 1
-    assert "error: process 2 of 2 " in running.said
-    assert running.saved
+WORK = """
+import os, sys, time, torch
+from pathlib import Path
+from launchers.local import run_on_ranks
+from ocean_emulators.distributed import Ranks
+from ocean_emulators.errors import UserError
+
+def work():
+    ranks = Ranks.from_environment()
+    with ranks.joined(torch.device("cpu"), 60):
+        for step in range(10):
+            if step == 5 and ranks.rank == 1:
+                print("raises", time.time(), file=sys.stderr)
+                raise {error}
+            ranks.sum(torch.ones(3))
+
+if __name__ == "__main__":
+    run_on_ranks(work, 2, Path("logs"))
+"""
+
+
+@pytest.mark.parametrize(("error", "code"), [("ValueError('the ice is thin')", 1), ("UserError('the ice is thin')", 2)])
+def test_a_rank_that_raises_ends_all_with_its_message(error: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "work.py").write_text(WORK.format(error=error))
+    done = subprocess.run(
+        ["python", "work.py"],
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    ended = time.time()
+    print(done.stderr)
+    assert done.returncode == code
+    last = done.stderr.split("error: process 2 of 2 failed with")[1]
+    assert last.startswith(f" {code}; the others were ended")
+    assert "the ice is thin" in last
+    assert ("Traceback" in last) == (code == 1)
+    (raised,) = [float(line.split()[1]) for line in last.splitlines() if line.startswith("raises")]
+    print(f"{error}: all gone after {ended - raised:.1f} s")
+    assert ended - raised < 15
 
 
 def test_a_rank_that_hangs_is_waited_for_no_longer_than_said(
