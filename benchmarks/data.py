@@ -72,13 +72,13 @@ def make(folder: Path, grid: str, times: int, storage: str = "float32") -> Prepa
     return Prepared(source, config, open_store(store_path(into, "x1")))
 
 
-def data_config(source: Path, times: int, storage: str = "float32", validation: int = 1) -> DataConfig:
-    """All fields and levels; the last time to test, so many before it to validate, and all others for training."""
+def data_config(source: Path, times: int, storage: str = "float32", held_out: int = 1) -> DataConfig:
+    """All fields and levels; the last times to test, as many before them to validate, and all others for training."""
     days = [f"{t.year:04d}-{t.month:02d}-{t.day:02d}" for t in om4_times(times)]
     spans = {
-        "train": (days[0], days[-2 - validation]),
-        "validation": (days[-1 - validation], days[-2]),
-        "test": (days[-1],) * 2,
+        "train": (days[0], days[-2 * held_out - 1]),
+        "validation": (days[-2 * held_out], days[-held_out - 1]),
+        "test": (days[-held_out], days[-1]),
     }
     tree = {
         "source": str(source),

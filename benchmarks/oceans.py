@@ -19,12 +19,12 @@ ROOT = Path(__file__).parents[1]
 SAMUDRA_2 = ROOT / "configs" / "model" / "samudra_om4_v2.yaml"
 
 
-def om4_workspace(root: Path, shape: tuple[int, int], times: int, validation: int) -> Workspace:
+def om4_workspace(root: Path, shape: tuple[int, int], times: int, held_out: int) -> Workspace:
     """An OM4-shaped ocean with all levels, prepared in a folder of its own."""
     workspace = Workspace(root, root)
     root.mkdir(parents=True)
     write_om4(root / "om4.zarr", shape, times)
-    prepare_all(data_config(root / "om4.zarr", times, validation=validation), workspace)
+    prepare_all(data_config(root / "om4.zarr", times, held_out=held_out), workspace)
     return workspace
 
 
@@ -38,10 +38,10 @@ def prepare_all(data: DataConfig, workspace: Workspace) -> None:
 
 
 def om4_training(
-    workspace: Workspace, times: int, validation: int, model: dict[str, Any], train: dict[str, Any]
+    workspace: Workspace, times: int, held_out: int, model: dict[str, Any], train: dict[str, Any]
 ) -> TrainSections:
     """A training of Samudra 2, changed by `model`, on `om4_workspace` of the same numbers."""
-    data = data_config(workspace.root / "om4.zarr", times, validation=validation)
+    data = data_config(workspace.root / "om4.zarr", times, held_out=held_out)
     preset: Any = load_yaml(SAMUDRA_2)
     usual = {"epochs": 1, "batch_size": 1, "rollout_steps": [1], "learning_rate": 6e-4, "optimizer": "adam"}
     tree = {"data": data.dump(), "model": preset | model, "train": usual | train}

@@ -37,7 +37,7 @@ from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import Workspace
 
 SHAPE, QUICK_SHAPE = (180, 360), (68, 136)
-TIMES, VALIDATION = 80, 4  # of a year at least, as statistics need it
+TIMES, HELD_OUT = 82, 4  # of a year at least, as statistics need it
 SHARE = 0.1
 """of the windows, in an epoch"""
 NARROW = {"widths": [40, 56, 72, 80], "checkpointing": "none"}
@@ -56,7 +56,7 @@ def trainer_on(
 ) -> Trainer:
     """The Trainer of an experiment that writes what it tells as lines of JSON; it has as many epochs as one asks of it."""
     options = {"epochs": 1000, "validate_every": 1000, "batch_size": 1, "passes": [SHARE], **train}
-    sections = om4_training(workspace, TIMES, VALIDATION, model, options)
+    sections = om4_training(workspace, TIMES, HELD_OUT, model, options)
     lines = (workspace.root / "told.jsonl").open("a")
 
     def tell(number: int, logs: dict[str, float]) -> None:
@@ -181,8 +181,9 @@ def measure_start(at_1: Workspace, folder: Path) -> list[Result]:
     workspace.root.mkdir()
     experiment = parse(Experiment, sample, "sample")
     prepare_all(experiment.data, workspace)
-    sections = om4_training(at_1, TIMES, VALIDATION, NARROW, {})
-    tree = sample | {"name": "om4"} | sections.dump()
+    sections = om4_training(at_1, TIMES, HELD_OUT, NARROW, {})
+    evaluation = {"lead_days": 10, "report_days": [10], "start_every": 1}
+    tree = sample | {"name": "om4", "evaluation": evaluation} | sections.dump()
     results = []
     for name, place, what, bar in (
         ("the sample ocean", workspace, experiment, 4.0),
@@ -210,7 +211,7 @@ def measure(repeats: int) -> list[Result]:
     quick = repeats < 10
     with tempfile.TemporaryDirectory() as name, one_thread():
         folder = Path(name)
-        workspace = om4_workspace(folder / "om4", QUICK_SHAPE if quick else SHAPE, TIMES, VALIDATION)
+        workspace = om4_workspace(folder / "om4", QUICK_SHAPE if quick else SHAPE, TIMES, HELD_OUT)
         epochs = 2 if quick else 5
         return [
             *measure_step(workspace, epochs),
