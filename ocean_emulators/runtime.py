@@ -1,5 +1,6 @@
 """Device, threads and caches: none is a param, because none changes a result beyond rounding."""
 
+import os
 from typing import Literal
 
 import torch
@@ -23,6 +24,9 @@ class Runtime(Config):
     tf32: bool = True
     """let a GPU multiply float32 with 10 binary digits after the point in convolutions and products, which is several
     times faster; no CPU does"""
+    deterministic: bool = False
+    """have a GPU compute in one order, so that a training that is resumed is equal to the bit there, too; slower. A CPU
+    always does"""
     checkpoint_minutes: float = Field(10.0, gt=0, le=100_000)
     """how often training saves its state, beside the end of each epoch; what an interruption by force can cost"""
     checkpoint_steps: int | None = Field(None, ge=1, le=1_000_000_000)
@@ -48,6 +52,9 @@ class Runtime(Config):
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("runtime.device: cuda, but torch sees no GPU; use auto or cpu")
         torch.set_num_threads(self.threads)
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for
+            torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.tf32
         if self.device == "cpu" or not torch.cuda.is_available():
             return torch.device("cpu")

@@ -98,6 +98,15 @@ def same(a: Any, b: Any, where: str = "") -> None:
         assert a == b, where
 
 
+def close(a: dict[str, Any], b: dict[str, Any]) -> None:
+    """Compare what is known of each epoch: equal but for the order of sums, which Adam's first steps make more of."""
+    for one, other in zip(a["state"]["place"]["history"], b["state"]["place"]["history"], strict=True):
+        for name in one.keys() - {"train/seconds"}:
+            # Biases and differences of gradients, in physical units, may be near zero.
+            atol = 0.0 if "loss" in name or "nrmse" in name else 1e-3
+            np.testing.assert_allclose(other[name], one[name], rtol=1e-4, atol=atol, err_msg=name)
+
+
 def whole(ranks: Ranks, workspace: Workspace, train: Tree, folder: Path) -> dict[str, Any]:
     trainer = begin(workspace, train, folder, ranks)
     trainer.run()
@@ -162,9 +171,7 @@ def test_ranks_make_the_curve_of_one(prepared: Workspace, n: int, tmp_path: Path
     for one in together[1:]:
         same(one["state"]["model"], together[0]["state"]["model"])
         same(one["state"]["place"], together[0]["state"]["place"])
-    for mine, other in zip(alone["state"]["place"]["history"], together[0]["state"]["place"]["history"], strict=True):
-        for name in mine.keys() - {"train/seconds"}:
-            np.testing.assert_allclose(other[name], mine[name], rtol=1e-4, err_msg=name)
+    close(alone, together[0])
 
 
 def test_another_number_of_ranks_goes_on(prepared: Workspace, tmp_path: Path) -> None:
@@ -172,9 +179,7 @@ def test_another_number_of_ranks_goes_on(prepared: Workspace, tmp_path: Path) ->
     (expected,) = on(1, whole, prepared, PLAIN, tmp_path / "whole")
     on(2, in_parts, prepared, PLAIN, tmp_path / "parts", "train_batch", 3)
     (rest,) = on(1, resumed, prepared, PLAIN, tmp_path / "parts")
-    for mine, other in zip(expected["state"]["place"]["history"], rest["state"]["place"]["history"], strict=True):
-        for name in mine.keys() - {"train/seconds"}:
-            np.testing.assert_allclose(other[name], mine[name], rtol=1e-4, err_msg=name)
+    close(expected, rest)
 
 
 def test_states_are_saved_every_few_steps_and_the_last_two_kept(prepared: Workspace, tmp_path: Path) -> None:
