@@ -7,6 +7,8 @@ SHELL := bash
 PYTHON := $(or $(PYTHON),$(shell command -v python3))
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
+# Else each of many processes would compile torch's Python anew, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install repro test short integration benchmarks
 

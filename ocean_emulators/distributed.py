@@ -10,7 +10,6 @@ from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn
 from torch import Tensor, nn
 
 from ocean_emulators.errors import UserError, brief
@@ -99,7 +98,7 @@ class Ranks:
         """The sum over all ranks, as part of the graph: gradients of it come from all ranks."""
         if self.world_size == 1:
             return tensor
-        summed: Tensor = dist.nn.functional.all_reduce(tensor)
+        summed: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
         return summed
 
     def any(self, *flags: bool) -> list[bool]:
@@ -126,6 +125,23 @@ class Ranks:
 
 ALONE = Ranks()
 """One process, which shares nothing."""
+
+
+class _Sum(torch.autograd.Function):
+    """Each rank's tensor goes into the sum on every rank, and so do the gradients of these into its own."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        summed = tensor.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        summed = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed)
+        return summed
 
 
 class GradientSums:

@@ -56,9 +56,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def tree_of(root: Path, train: Tree) -> Tree:
     if not (root / "tiny.zarr").exists():
         tiny.write(root / "tiny.zarr")
+    train = dict(train)
+    norm = train.pop("norm", "batch")
     tree = tiny.experiment(root / "tiny.zarr", **train)
     tree["data"]["coarsen"] = [1, 2]
-    tree["model"] |= {"norm": "batch", "widths": [6], "dilation": [1]}
+    tree["model"] |= {"norm": norm, "widths": [6], "dilation": [1]}
     return tree
 
 
@@ -98,13 +100,14 @@ def same(a: Any, b: Any, where: str = "") -> None:
         assert a == b, where
 
 
-def close(a: dict[str, Any], b: dict[str, Any]) -> None:
-    """Compare what is known of each epoch: equal but for the order of sums, which Adam's first steps make more of."""
+def close(a: dict[str, Any], b: dict[str, Any], validation: float = 1e-5) -> None:
+    """Compare what is known of each epoch: equal but for the order of sums, within 1e-5 in training."""
     for one, other in zip(a["state"]["place"]["history"], b["state"]["place"]["history"], strict=True):
         for name in one.keys() - {"train/seconds"}:
+            rtol = 1e-5 if name.startswith("train") else validation
             # Biases and differences of gradients, in physical units, may be near zero.
-            atol = 0.0 if "loss" in name or "nrmse" in name else 1e-3
-            np.testing.assert_allclose(other[name], one[name], rtol=1e-4, atol=atol, err_msg=name)
+            atol = 0.0 if "loss" in name or "nrmse" in name else 100 * rtol
+            np.testing.assert_allclose(other[name], one[name], rtol=rtol, atol=atol, err_msg=name)
 
 
 def whole(ranks: Ranks, workspace: Workspace, train: Tree, folder: Path) -> dict[str, Any]:
@@ -158,10 +161,13 @@ def test_it_is_exact(prepared: Workspace, n: int, kind: str, tmp_path: Path) -> 
             same(one, other)
 
 
-@pytest.mark.parametrize("n", [2, 3])
-def test_ranks_make_the_curve_of_one(prepared: Workspace, n: int, tmp_path: Path) -> None:
+# Biases before batch norm have a gradient of round-off alone, of which Adam makes full steps: training does not see them, but
+# validation does, by the averages.
+@pytest.mark.parametrize(("n", "norm", "validation"), [(2, "none", 1e-5), (3, "instance", 1e-5), (2, "batch", 2e-3)])
+def test_ranks_make_the_curve_of_one(prepared: Workspace, n: int, norm: str, validation: float, tmp_path: Path) -> None:
     train = {
         **PLAIN,
+        "norm": norm,
         "passes": [1, 1],
         "loss": {"area_weighted": True},
         "rollout_validation": {"days": 15, "starts": 4},
@@ -171,7 +177,7 @@ def test_ranks_make_the_curve_of_one(prepared: Workspace, n: int, tmp_path: Path
     for one in together[1:]:
         same(one["state"]["model"], together[0]["state"]["model"])
         same(one["state"]["place"], together[0]["state"]["place"])
-    close(alone, together[0])
+    close(alone, together[0], validation)
 
 
 def test_another_number_of_ranks_goes_on(prepared: Workspace, tmp_path: Path) -> None:
@@ -179,7 +185,7 @@ def test_another_number_of_ranks_goes_on(prepared: Workspace, tmp_path: Path) ->
     (expected,) = on(1, whole, prepared, PLAIN, tmp_path / "whole")
     on(2, in_parts, prepared, PLAIN, tmp_path / "parts", "train_batch", 3)
     (rest,) = on(1, resumed, prepared, PLAIN, tmp_path / "parts")
-    close(expected, rest)
+    close(expected, rest, 2e-3)
 
 
 def test_states_are_saved_every_few_steps_and_the_last_two_kept(prepared: Workspace, tmp_path: Path) -> None:
