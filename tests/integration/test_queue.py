@@ -23,7 +23,7 @@ def test_two_experiments_of_the_queue_at_once_share_one_store(project: Project) 
     assert len({run.data.metrics["forecast/nrmse/all"] for run in runs}) == 2
     assert all(run.info.artifact_uri.startswith((project.root / "mlruns").as_uri()) for run in runs)
     assert not list((project.root / ".dvc" / "tmp").rglob("mlflow.db"))
-    assert not list(project.root.glob(".scratch/*/last.pt"))
+    assert not list(project.root.glob(".scratch/*/states/*.pt"))
 
 
 def start_until_first_epoch(project: Project, *command: str) -> None:
@@ -32,7 +32,7 @@ def start_until_first_epoch(project: Project, *command: str) -> None:
         command, cwd=project.root, env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 200
-    while not list(project.root.glob(".scratch/*/last.pt")):
+    while not list(project.root.glob(".scratch/*/states/*.pt")):
         assert process.poll() is None, "ended before it could be interrupted"
         assert time.monotonic() < deadline
         time.sleep(0.002)
@@ -44,7 +44,7 @@ def start_until_first_epoch(project: Project, *command: str) -> None:
 def test_one_changed_number_begins_anew(project: Project, change: str) -> None:
     """The interrupted training keeps its place, and goes on there when it is asked for again."""
     start_until_first_epoch(project, "dvc", "exp", "run", "-S", "train.epochs=4")
-    (kept,) = project.root.glob(".scratch/*/last.pt")
+    kept, *_ = project.root.glob(".scratch/*/states/*.pt")
     output = project.run("dvc", "exp", "run", "-S", "train.epochs=4", "-S", change)
     assert "resuming" not in output
     assert "epoch 1/4" in output
