@@ -1,6 +1,6 @@
 """Samudra 2 on one GPU: whether results are those of a CPU, then what a training step takes, and what loading adds.
 
-For a machine with a GPU, and so no part of `make benchmarks`; under six minutes. Each case stands alone: what fails is a row of
+`PYTHONPATH=. python benchmarks/gpu.py`, for a machine with a GPU, and so no part of `make benchmarks`; some seven minutes. Each case stands alone: what fails is a row of
 the table that says how. `--device cpu --tiny` runs all of it in small. The results so far are written after each case.
 """
 

@@ -36,7 +36,10 @@ def test_scores_are_finite_and_figures_drawn(done: Project) -> None:
         assert all(map(math.isfinite, values))
     figures = sorted(path.stem for path in done.root.glob("outputs/*/figures/*.png"))
     # No Nino3.4: this grid has no cell in its box.
-    assert figures == ["drift", "error_by_depth", "learning_curve", "maps_end", "maps_middle", "score_against_lead"]
+    of_free_run = ["drift", "maps_end", "maps_middle"]
+    assert figures == sorted(
+        [*of_free_run, "error_by_depth", "learning_curve", "mean_maps", "score_against_lead", "snapshot"]
+    )
     assert all(path.stat().st_size > 10_000 for path in done.root.glob("outputs/*/figures/*.png"))
 
 
