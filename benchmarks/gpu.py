@@ -1,7 +1,8 @@
 """Samudra 2 on one GPU: whether results are those of a CPU, then what a training step takes, and what loading adds.
 
-`PYTHONPATH=. python benchmarks/gpu.py`, for a machine with a GPU, and so no part of `make benchmarks`; some seven minutes. Each case stands alone: what fails is a row of
-the table that says how. `--device cpu --tiny` runs all of it in small. The results so far are written after each case.
+`PYTHONPATH=. python benchmarks/gpu.py`, for a machine with a GPU, and so no part of `make benchmarks`; seven minutes. Each
+case stands alone: what fails is a row of the table that says how. `--device cpu --tiny` runs all of it in small. The results
+so far are written after each case.
 """
 
 import argparse
