@@ -42,6 +42,16 @@ class Experiment(Config):
         return self
 
     @model_validator(mode="after")
+    def _best_is_of_a_field(self) -> "Experiment":
+        name = self.train.best_by.rpartition("/")[2]
+        if self.train.best_by.startswith("val/rollout/") and name not in ("mean", *self.data.prognostic):
+            raise ValueError(
+                f"train.best_by: {self.train.best_by!r}: {name!r} is not predicted; "
+                f"{did_you_mean(name, ['mean', *self.data.prognostic])}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _grids_are_prepared(self) -> "Experiment":
         prepared = self.data.grids
         if len(self.train.passes) > len(prepared):

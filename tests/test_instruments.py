@@ -122,15 +122,17 @@ def test_one_batch_is_trained_on_again_and_again(grid: PreparedGrid, tmp_path: P
     assert ordinary[1] != ordinary[0]
 
 
-def test_nothing_comes_out_of_a_job_on_one_batch(made: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_comes_out_of_a_job_on_one_batch(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[int] = []
-    config = parse(Experiment, tiny.experiment(made.root / "tiny.zarr", seed=77), "tiny")
-    job = TrainJob.of(config.training, made, Runtime(device="cpu", repeat_batch=True))
+    config = parse(Experiment, tiny.experiment(workspace.root / "tiny.zarr", seed=77), "tiny")
+    job = TrainJob.of(config.training, workspace, Runtime(device="cpu", repeat_batch=True))
     with pytest.raises(UserError, match=r"samples/s.* of the device's peak.*No emulator comes out"):
         job.run(lambda metrics, step: reported.append(step))
     assert not reported
     assert not results_of(job).exists()
     assert not list(job.folder.glob("**/*.pt"))
-    TrainJob(config.training, made, Runtime(device="cpu"), job.folder).run(lambda metrics, step: reported.append(step))
+    TrainJob(config.training, workspace, Runtime(device="cpu"), job.folder).run(
+        lambda metrics, step: reported.append(step)
+    )
     assert reported == [1, 2]
     assert len(pd.read_csv(results_of(job) / "history.csv")) == 2

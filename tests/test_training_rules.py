@@ -294,9 +294,10 @@ def test_rollout_scores_are_part_of_the_history(grid: PreparedGrid, tmp_path: Pa
     assert np.isfinite(trainer.place.history[0]["val/rollout/nrmse/mean"])
 
 
-def test_what_the_history_does_not_have_can_not_choose(grid: PreparedGrid, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train.best_by: found 'val/mean/los', which .* among others, val/mean/loss"):
-        begin(grid, tmp_path, best_by="val/mean/los")
+def test_a_field_that_is_not_predicted_can_not_choose() -> None:
+    tree = tiny.experiment(best_by="val/rollout/nrmse/salt", rollout_validation={"days": 15})
+    with pytest.raises(UserError, match=r"train.best_by: 'val/rollout/nrmse/salt': 'salt' is not predicted"):
+        parse(Experiment, tree, "tiny")
 
 
 # Refusals
@@ -321,6 +322,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"strides": [2]}, "1 must be among them"),
     ({"strides": [1, 1]}, "expected each distance once"),
     ({"passes": [0, 1]}, "the first resolution"),
+    ({"best_by": "val/mean/los"}, "best_by"),
     ({"best_by": "val/rollout/nrmse/mean"}, "which rollout_validation makes; set it, or choose another"),
     ({"loss": {"huber_threshold": 2}}, "huber_threshold: found 2.0, but metric is mse"),
     ({"loss": {"dynamic": {"limit": 0.5}}}, "limit"),

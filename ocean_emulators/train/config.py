@@ -105,7 +105,9 @@ class TrainConfig(Config):
     """free rollouts from several starts of the validation period, scored with each validation; null makes none"""
     hand_on: Literal["last", "best"] = "last"
     """which weights evaluation gets: those after the last epoch, or after the best one by best_by"""
-    best_by: str = "val/mean/loss"
+    best_by: str = Field(
+        "val/mean/loss", pattern=r"^((train|val)/mean/loss|val/rollout/nrmse/[A-Za-z0-9_]+)$", max_length=100
+    )
     """the number of the history that is lowest for the best epoch, such as val/mean/loss, or val/rollout/nrmse/mean (which
     needs rollout_validation)"""
     early_stopping: EarlyStopping | None = None

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from difflib import get_close_matches
 from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
@@ -63,23 +62,11 @@ class Trainer:
         throughput: Throughput | None = None,
         profile: Path | None = None,
     ) -> None:
-        """There is a loader for each of `Phases`; `profile` is a file that a trace of some steps is written to.
-
-        Raises
-        ------
-        UserError
-            If the best epoch is to be known by a number that the history does not have.
-        """
+        """There is a loader for each of `Phases`; `profile` is a file that a trace of some steps is written to."""
         self.config, self.stepper, self.loaders, self.validation = config, stepper, loaders, validation
         self.optimisation, self.averages, self.train_aggregator = optimisation, averages, aggregator
         self.store, self.reports, self.ranks, self.saving = store, reports, ranks, saving
         self.throughput, self.profile = throughput, StepProfile(profile)
-        if config.best_by not in self.logged:
-            near = get_close_matches(config.best_by, self.logged, n=3, cutoff=0.0)
-            raise UserError(
-                f"train.best_by: found {config.best_by!r}, which the history of this training does not have; it has, among "
-                f"others, {', '.join(near)}"
-            )
         self.phases = Phases(config)
         self.place, self.best = Place(), Best(config.best_by)
         self.stop, self.ledger = StopRequest(), Ledger()
