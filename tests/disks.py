@@ -35,3 +35,8 @@ def small_disk(place: Path, options: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(disk: Path) -> None:
+    """Leave no space on a disk: what is in the way is its file `rest`."""
+    subprocess.run(["dd", "if=/dev/zero", f"of={disk}/rest", "status=none"], check=False, capture_output=True)

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from ocean_emulators.train.parts import Reports
 from ocean_emulators.train.trainer import Trainer
 from ocean_emulators.workspace import Workspace
 from tests import tiny
-from tests.disks import FULL, READ_ONLY, small_disk
+from tests.disks import FULL, READ_ONLY, fill, small_disk
 from tests.pipeline import configure, new_workspace, run_stage
 from tests.ranks import run_ranks
 from tests.trainers import trainer_of
@@ -234,14 +233,12 @@ def test_a_disk_that_gets_full_while_states_are_saved(
     with small_disk(disk, "size=8m"):
         trainer = begin(prepared, disk / "states", train)
 
-        def fill(epoch: int, logs: dict[str, float]) -> None:
+        def full_after_two(epoch: int, logs: dict[str, float]) -> None:
             if epoch == 2:
                 trainer.store.wait()
-                subprocess.run(
-                    ["dd", "if=/dev/zero", f"of={disk}/rest", "status=none"], check=False, capture_output=True
-                )
+                fill(disk)
 
-        trainer.reports = Reports(fill)
+        trainer.reports = Reports(full_after_two)
         trainer.run()
         assert trainer.place.epoch == 4
         torch.testing.assert_close(weights_of(trainer), weights_of(whole), rtol=0, atol=0)
@@ -267,11 +264,11 @@ def test_best_weights_that_can_not_be_saved_end_training_and_it_goes_on_later(
     with small_disk(disk, "size=8m"):
         trainer = begin(prepared, disk / "states", train)
 
-        def fill(epoch: int, logs: dict[str, float]) -> None:
+        def full_after_each(epoch: int, logs: dict[str, float]) -> None:
             trainer.store.wait()
-            subprocess.run(["dd", "if=/dev/zero", f"of={disk}/rest", "status=none"], check=False, capture_output=True)
+            fill(disk)
 
-        trainer.reports = Reports(fill)
+        trainer.reports = Reports(full_after_each)
         with pytest.raises(UserError, match=FULL):
             trainer.run()
         (disk / "rest").unlink()

@@ -56,7 +56,7 @@ class TrainJob:
                 self._tell_resumed(trainer, report)
             trainer.run()
             weights = trainer.weights()
-            maps = trainer.validation_maps()
+            maps = trainer.validation_maps(weights[1])
             if ranks.first:
                 with leaving_results(self) as folder:
                     files = TrainingFiles(folder)

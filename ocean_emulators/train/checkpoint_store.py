@@ -15,10 +15,6 @@ from ocean_emulators.errors import UserError, brief
 from ocean_emulators.tensors import load_tensors, save_tensors
 
 
-class BrokenState(UserError):
-    """A saved state that a training can't resume from."""
-
-
 class CheckpointStore:
     """The last few states of a training in a folder, each a file that was written whole; the newest whole one is loaded.
 

@@ -118,7 +118,7 @@ class Trainer:
             self.reports.epoch(self.place.epoch, logs | machine)
 
     def _train_epoch(self, elapsed: Callable[[], float]) -> None:
-        loader = self.loaders[self.phases.of(self.place.epoch)]
+        loader = self._loader
         self._sampler(self.place.epoch).set_epoch(self.place.epoch, self.place.position)
         title = f"epoch {self.place.epoch + 1}/{self.config.epochs}"
         with Progress(title, len(loader), self.place.position, self.ledger, self.ranks.first) as progress:
@@ -187,6 +187,11 @@ class Trainer:
         seeds = (seed_of(*where, batch.draw.first + window) for window in range(len(batch)))
         return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
+    @property
+    def _loader(self) -> Loader:
+        """Of the epoch at hand."""
+        return self.loaders[self.phases.of(self.place.epoch)]
+
     def _sampler(self, epoch: int) -> BatchSampler:
         sampler = self.loaders[self.phases.of(epoch)].batches
         assert isinstance(sampler, BatchSampler)
@@ -211,14 +216,13 @@ class Trainer:
         self.place.skipped += 1
         if self.place.skipped <= self.config.skip_nonfinite:
             return
-        loader = self.loaders[self.phases.of(self.place.epoch)]
-        pairs = zip(parts, outputs, strict=True)
-        found = [cause for p, o in pairs for cause in causes(p, o.losses, loader.data.windows[batch.grid])]
+        windows, pairs = self._loader.data.windows[batch.grid], zip(parts, outputs, strict=True)
+        found = [cause for part, output in pairs for cause in causes(part, output.losses, windows)]
         everywhere = [cause for rank in self.ranks.gather(found) for cause in rank]
         what = min(everywhere)[1] if everywhere else f"the gradient {error}".rstrip()
         left_out = f", after {self.config.skip_nonfinite} that were left out" if self.config.skip_nonfinite else ""
         raise UserError(
-            f"epoch {self.place.epoch + 1}, batch {self.place.position + 1} of {len(self._sampler(self.place.epoch))}: {what} "
+            f"epoch {self.place.epoch + 1}, batch {self.place.position + 1} of {len(self._loader)}: {what} "
             f"is not finite{left_out}; the weights are as they were before it, and the last saved state is kept. A lower "
             f"train.learning_rate (it is {self.optimisation.learning_rate:g} here), a longer warm-up "
             "(train.schedule.warmup_fraction) or shorter rollouts (train.rollout_steps) help; train.skip_nonfinite leaves such "
@@ -238,14 +242,14 @@ class Trainer:
             raise AssertionError("a request to stop was heeded")
         return logs
 
-    def validation_maps(self) -> dict[str, xr.Dataset]:
-        """Maps of a validation with the weights that are handed on, by the name of the grid; none where nothing was learned.
+    def validation_maps(self, averaged: dict[str, Tensor]) -> dict[str, xr.Dataset]:
+        """Maps of a validation with averaged weights, by the name of the grid; none where nothing was learned.
 
         The model has these weights afterwards. All ranks must ask for them together.
         """
         if not self.place.epoch:
             return {}
-        self.stepper.model.load_state_dict(self.weights()[1])
+        self.stepper.model.load_state_dict(averaged)
         return self.validation.maps()
 
     def _choose(self, logs: dict[str, float]) -> None:
@@ -292,7 +296,7 @@ class Trainer:
         self.store.wait(must=True)
         raise Interrupted(
             f"stopped by {asked} in epoch {self.place.epoch + 1} of {self.config.epochs}, after {self.place.position} of "
-            f"{len(self._sampler(self.place.epoch))} batches; the state is saved"
+            f"{len(self._loader)} batches; the state is saved"
         )
 
     def save(self) -> None:
