@@ -41,12 +41,15 @@ def test_params_that_are_edited_while_a_stage_runs_are_not_locked_with_its_resul
     longer = params.read_text().replace("epochs: 2", "epochs: 3")
     params.write_text(longer)
     stage = project.root / "ocean_emulators/jobs/train.py"
-    waiting = stage.read_text().replace(
-        "        trainer.run()\n",
-        "        trainer.run()\n        from pathlib import Path as P\n        p = P('params.yaml')\n"
-        "        p.write_text(p.read_text().replace('epochs: 3', 'epochs: 4')) if not P('edited').exists() else None\n"
-        "        P('edited').touch()\n",
+    code, line = stage.read_text(), "            trainer.run()\n"
+    assert code.count(line) == 1
+    edit = (
+        "from pathlib import Path as P",
+        "p = P('params.yaml')",
+        "p.write_text(p.read_text().replace('epochs: 3', 'epochs: 4')) if not P('edited').exists() else None",
+        "P('edited').touch()",
     )
+    waiting = code.replace(line, line + "".join(f"            {statement}\n" for statement in edit))
     stage.write_text(waiting)
     failed = project.run("dvc", "repro", fails=True)
     assert "params.yaml: train was edited while stage train ran" in failed
