@@ -56,12 +56,12 @@ def begin(experiment: Experiment, root: Path, device: torch.device, states: str 
 
 
 def one_step(device: torch.device, root: Path) -> Figures:
-    """Losses and gradients of a rollout of two steps, and validation losses, beside a CPU's."""
+    """Losses and gradients of a rollout of two steps, and validation losses, beside a CPU's; a dilation is wide."""
     figures: Figures = {}
     for norm in ("batch", "instance", "none"):
         found = []
         for where in (device, CPU):
-            trainer = begin(experiment_at(root, {"norm": norm, "widths": [24, 32]}), root, where)
+            trainer = begin(experiment_at(root, {"norm": norm, "widths": [24, 32], "dilation": [1, 8]}), root, where)
             batch = trainer.loaders[1].data.load(next(iter(trainer.loaders[1].batches)))
             validated = trainer.stepper.validate_batch(batch, 2).loss
             output = trainer.stepper.train_batch(batch, 2)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ocean_emulators.distributed import ALONE, Ranks
-from ocean_emulators.models.layers import winograd
+from ocean_emulators.models.layers import gpu_convolution, winograd
 from ocean_emulators.models.layers.activation_checkpointing import recomputing
 
 Norm = Literal["batch", "instance", "none"]
@@ -37,7 +37,10 @@ class GlobeConv(nn.Conv2d):
         """The same with other weights of the same shape."""
         if bias is not None and winograd.applies(x, weight):
             return winograd.convolve(x, weight, bias, self.dilation[0])
-        return F.conv2d(wrap(x, self.margin), weight, bias, 1, (self.margin, 0), self.dilation)
+        x = wrap(x, self.margin)
+        if x.is_cuda:
+            return gpu_convolution.convolve(x, weight, bias, self.dilation[0])
+        return F.conv2d(x, weight, bias, 1, (self.margin, 0), self.dilation)
 
 
 def wrap(x: Tensor, width: int) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -80,6 +81,8 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Down, then up."""
+        if x.is_cuda:  # whose convolutions are fastest with the channels of a cell side by side
+            x = x.contiguous(memory_format=torch.channels_last)
         skips: list[Tensor] = []
         for layer in self.layers:
             if isinstance(layer, nn.AvgPool2d):
