@@ -107,10 +107,13 @@ class TogetherAndAlone:
         torch.set_num_threads(1)
         ranks = Ranks.from_environment()
         with ranks.joined(CPU, 600):
+            # As many windows on each rank in every step, else one waits for the other's.
+            windows = trainer_on(self.workspace, NARROW).loaders[0].data.sizes["x1"]
             trainers = {
-                "together": trainer_on(self.workspace, NARROW, "together", ranks, batch_size=2),
-                "alone": trainer_on(self.workspace, NARROW, f"alone_{ranks.rank}", passes=[SHARE / 2]),
+                "together": trainer_on(self.workspace, NARROW, "together", ranks, batch_size=2, passes=[8 / windows]),
+                "alone": trainer_on(self.workspace, NARROW, f"alone_{ranks.rank}", passes=[4 / windows]),
             }
+            assert {steps_in(trainer) for trainer in trainers.values()} == {4}
             times: dict[str, list[float]] = {name: [] for name in trainers}
             for _ in range(self.repeats + 1):
                 for name, trainer in trainers.items():

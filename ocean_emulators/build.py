@@ -32,7 +32,7 @@ from ocean_emulators.train.checkpoints import Checkpoint
 from ocean_emulators.train.config import InitialWeights, TrainSections
 from ocean_emulators.train.one_batch import OneBatch
 from ocean_emulators.train.optimisation import Optimisation
-from ocean_emulators.train.parts import QUIET, Reports, Saving
+from ocean_emulators.train.parts import QUIET, Cadence, Reports
 from ocean_emulators.train.rollout_steps import Phase, Phases
 from ocean_emulators.train.rollout_validation import RolloutScores
 from ocean_emulators.train.throughput import Throughput, peak_flops_per_second
@@ -97,7 +97,7 @@ def build_trainer(
         CheckpointStore(folder, runtime.checkpoints_kept),
         reports,
         ranks,
-        Saving(60 * runtime.checkpoint_minutes, runtime.checkpoint_steps),
+        Cadence(60 * runtime.checkpoint_minutes, runtime.checkpoint_steps, runtime.log_steps),
         Throughput(
             partial(training_flops, sections.model, oceans),
             partial(peak_flops_per_second, device, sections.model.precision),

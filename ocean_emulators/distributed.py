@@ -94,12 +94,11 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
-    def sum_with_gradient(self, tensor: Tensor) -> Tensor:
-        """The sum over all ranks, as part of the graph: gradients of it come from all ranks."""
-        if self.world_size == 1:
-            return tensor
-        summed: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
-        return summed
+    def stack(self, tensor: Tensor) -> Tensor:
+        """The tensors of all ranks, [rank, …], on each; of the same shape everywhere."""
+        rows = tensor.new_zeros(self.world_size, *tensor.shape)
+        rows[self.rank] = tensor
+        return self.sum(rows)
 
     def any(self, *flags: bool) -> list[bool]:
         """Whether each of some flags is set on any rank; nothing on a device is waited for."""
@@ -125,23 +124,6 @@ class Ranks:
 
 ALONE = Ranks()
 """One process, which shares nothing."""
-
-
-class _Sum(torch.autograd.Function):
-    """Each rank's tensor goes into the sum on every rank, and so do the gradients of these into its own."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        summed = tensor.clone()
-        dist.all_reduce(summed)
-        return summed
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (gradient,) = gradients
-        summed = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(summed)
-        return summed
 
 
 class GradientSums:

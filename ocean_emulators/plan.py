@@ -31,6 +31,10 @@ from ocean_emulators.workspace import Workspace
 _BYTES = 4
 _COPIES = 3
 """States of a rollout: given, inside the network and predicted."""
+_BATCHES = 2
+"""Batches of training windows: one that is trained on, and the next."""
+_VALIDATION_FIELDS = 2
+"""States whose size validation keeps for its scores: weights of cells, and of gradients."""
 _SCORING_ROWS = 26
 """Rows, counted in float32, while scores are summed: prediction, truth, climatology and all statistics, in float64."""
 
@@ -90,7 +94,7 @@ def make_plan(
         As `look_ahead`, and for weights of another model.
     """
     outlook = look_ahead(experiment, memory_bytes)
-    data, model, training = experiment.data, experiment.model, experiment.train
+    data, model = experiment.data, experiment.model
     trained = {name: outlook.contexts[name] for name in experiment.training.passes}
     if weights:
         weights.require_channels([channel.name for channel in data.prognostic_channels + data.forcing_channels])
@@ -101,18 +105,12 @@ def make_plan(
     costs = {
         (p, c): cost_of_model_step(model.replace(precision=p, checkpointing=c), contexts, largest) for p, c in kinds
     }
-    cost = costs[model.precision, model.checkpointing]
     times = times_of_periods(experiment, outlook.time)
-    per_value = _BYTES if data.storage == "float32" else _BYTES // 2
-    held = sum(outlook.wet_cells[name] for name in trained) * (times["train"] + times["validation"])
     state_size = outlook.contexts[experiment.evaluating.grid].mask.numel()
-    rolled_out = outlook.wet_cells[experiment.evaluating.grid]
-    states = state_size * (model.input_states + model.output_states)
     memory = {
-        "data held in memory": per_value * held,
-        "training": cost.training_bytes(max(training.rollout_steps), training.batch_size),
-        "evaluation": _BYTES * experiment.evaluation.batch_size * (_COPIES * states + _SCORING_ROWS * rolled_out)
-        + FILE_BYTES,
+        "data held in memory": _held_bytes(experiment, outlook, times),
+        "training": _training_bytes(experiment, costs[model.precision, model.checkpointing], trained, largest),
+        "evaluation": _evaluation_bytes(experiment, outlook, state_size),
     }
     return Plan(
         experiment=experiment,
@@ -129,6 +127,28 @@ def make_plan(
         memory_gib={name: size / 2**30 for name, size in memory.items()},
         predictions_gib=_BYTES * outlook.windows["free run steps"] * state_size / 2**30,
     )
+
+
+def _held_bytes(experiment: Experiment, outlook: "Outlook", times: Mapping[str, int]) -> int:
+    per_value = _BYTES if experiment.data.storage == "float32" else _BYTES // 2
+    cells = sum(outlook.wet_cells[name] for name in experiment.training.passes)
+    return per_value * cells * (times["train"] + times["validation"])
+
+
+def _training_bytes(experiment: Experiment, cost: Cost, trained: Mapping[str, OceanContext], largest: str) -> int:
+    training, ocean = experiment.train, trained[largest]
+    longest = max(training.rollout_steps)
+    n_channels, (n_lat, n_lon) = ocean.n_prognostic + ocean.n_forcing, ocean.grid_shape
+    batch = training.batch_size * experiment.model.requirements.length(longest) * n_channels * n_lat * n_lon
+    validation = _VALIDATION_FIELDS * sum(context.mask.numel() for context in trained.values())
+    return cost.training_bytes(longest, training.batch_size) + _BYTES * (_BATCHES * batch + validation)
+
+
+def _evaluation_bytes(experiment: Experiment, outlook: "Outlook", state_size: int) -> int:
+    model, rolled_out = experiment.model, outlook.wet_cells[experiment.evaluating.grid]
+    states = state_size * (model.input_states + model.output_states)
+    rows = _COPIES * states + _SCORING_ROWS * rolled_out
+    return _BYTES * experiment.evaluation.batch_size * rows + FILE_BYTES
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ class Runtime(Config):
     """the same in optimiser steps; null saves by the clock alone"""
     checkpoints_kept: int = Field(2, ge=1, le=1000)
     """how many of these states are kept"""
+    log_steps: int | None = Field(None, ge=1, le=1_000_000_000)
+    """optimiser steps between records of the mean loss of each channel, variable and level since the last; null leaves it
+    at those of epochs"""
     patience_s: float = Field(600.0, ge=1, le=1e6)
     """how long a process waits for the others that train with it, until it ends"""
     repeat_batch: bool = False

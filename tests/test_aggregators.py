@@ -133,10 +133,17 @@ def test_recent_losses_are_those_since_one_last_asked() -> None:
     aggregator = TrainAggregator(CHANNELS, ["x1", "x2"], CPU)
     assert aggregator.recent() == {}
     aggregator.record_batch(losses_only([[1.0, 1.0, 1.0], [3.0, 3.0, 3.0]]))
-    assert aggregator.recent() == {"train/recent/loss": 2.0}
+    recent = aggregator.recent()
+    assert set(recent) == {
+        name.replace("train/", "train/recent/", 1) for name in aggregator.log_names if "x2" not in name
+    }
+    assert set(recent.values()) == {2.0}
     aggregator.record_batch(losses_only([[4.0, 4.0, 1.0]], "x2"))
     aggregator.reset()
-    assert aggregator.recent() == {"train/x2/recent/loss": 3.0}, "an epoch's end hides none"
+    recent = aggregator.recent()
+    assert recent["train/recent/x2/mean/loss"] == 3.0, "an epoch's end hides none"
+    assert recent["train/recent/x2/loss/channel/zos"] == 1.0
+    assert "train/recent/mean/loss" not in recent
 
 
 @given(st.integers(0, 6), st.integers(0, 2**32))

@@ -1,5 +1,6 @@
 """A training that is stopped anywhere and resumed ends, to the bit, as one that was not: alone and as several ranks."""
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -40,6 +41,7 @@ EVERYTHING: Tree = {
     "rollout_validation": {"days": 15, "starts": 2},
     "best_by": "val/rollout/nrmse/mean",
     "hand_on": "best",
+    "validate_steps": 4,
 }
 KINDS = {"plain": PLAIN, "everything": EVERYTHING}
 
@@ -144,7 +146,7 @@ def on(n: int, function: Callable[..., Any], *args: Any) -> list[Any]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [1, 2])
 def test_it_is_exact(prepared: Workspace, n: int, kind: str, tmp_path: Path) -> None:
-    """Stopped in mid-epoch, in the last batch of an epoch, and in mid-validation."""
+    """Stopped in mid-epoch, in the last batch of an epoch, in the next, and in mid-validation, in an epoch or at its end."""
     train = KINDS[kind]
     expected = on(n, whole, prepared, train, tmp_path / "whole")
     batches = len(begin(prepared, train, tmp_path / "none").loaders[0])
@@ -163,7 +165,7 @@ def test_it_is_exact(prepared: Workspace, n: int, kind: str, tmp_path: Path) -> 
 
 # Biases before batch norm have a gradient of round-off alone, of which Adam makes full steps: training does not see them, but
 # validation does, by the averages.
-@pytest.mark.parametrize(("n", "norm", "validation"), [(2, "none", 1e-5), (3, "instance", 1e-5), (2, "batch", 2e-3)])
+@pytest.mark.parametrize(("n", "norm", "validation"), [(2, "none", 1e-5), (3, "instance", 1e-5), (2, "batch", 1e-2)])
 def test_ranks_make_the_curve_of_one(prepared: Workspace, n: int, norm: str, validation: float, tmp_path: Path) -> None:
     train = {
         **PLAIN,
@@ -185,7 +187,7 @@ def test_another_number_of_ranks_goes_on(prepared: Workspace, tmp_path: Path) ->
     (expected,) = on(1, whole, prepared, PLAIN, tmp_path / "whole")
     on(2, in_parts, prepared, PLAIN, tmp_path / "parts", "train_batch", 3)
     (rest,) = on(1, resumed, prepared, PLAIN, tmp_path / "parts")
-    close(expected, rest, 2e-3)
+    close(expected, rest, 1e-2)
 
 
 def test_states_are_saved_every_few_steps_and_the_last_two_kept(prepared: Workspace, tmp_path: Path) -> None:
@@ -216,6 +218,38 @@ def test_a_torn_state_is_put_aside_and_the_one_before_it_taken(
     assert f"warning: {newest}: can't resume from it" in capsys.readouterr().err
     rest.run()
     same(expected, outcome(rest))
+
+
+def killed_while_saving(workspace: Workspace, folder: Path) -> None:
+    """Train until the third state is half on the disk."""
+    saves = [0]
+
+    def save(content: Any, file: Any) -> None:
+        saves[0] += 1
+        torch_save(content, file)
+        if saves[0] == 3:
+            file.flush()
+            os.truncate(file.name, file.tell() // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch_save, torch.save = torch.save, save
+    begin(workspace, PLAIN, folder, checkpoint_steps=1).run()
+
+
+def test_one_killed_while_a_state_is_written_goes_on_from_the_one_before(prepared: Workspace, tmp_path: Path) -> None:
+    expected = whole(ALONE, prepared, PLAIN, tmp_path / "whole")
+    process = multiprocessing.get_context("spawn").Process(
+        target=killed_while_saving, args=(prepared, tmp_path / "parts")
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    rest = begin(prepared, PLAIN, tmp_path / "parts", checkpoint_steps=1)
+    assert rest.resume()
+    assert rest.place.step == 2
+    rest.run()
+    same(expected, outcome(rest))
+    assert not list((tmp_path / "parts").glob("*.partial")), "what was left half written is cleared away"
 
 
 def test_ctrl_c_twice_ends_at_once(prepared: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 import copy
 import itertools
 import math
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,17 @@ from ocean_emulators.datasets.prepared import PreparedGrid
 from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.distributed import Ranks
-from ocean_emulators.errors import UserError
+from ocean_emulators.errors import Interrupted, UserError
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.runtime import Runtime
 from ocean_emulators.train.averages import Averages
 from ocean_emulators.train.config import TrainConfig
+from ocean_emulators.train.parts import QUIET, Reports
 from ocean_emulators.train.rollout_steps import Phases
 from ocean_emulators.train.schedules import Plateaus, ScheduleConfig
 from ocean_emulators.train.trainer import Trainer
 from tests import tiny
+from tests.pipeline import RUNTIME
 from tests.trainers import trainer_of
 
 # Lengths of rollouts
@@ -214,10 +219,12 @@ def grid(store: PackedStore, statistics: Statistics) -> PreparedGrid:
     return PreparedGrid.of("x1", store, statistics)
 
 
-def begin(grid: PreparedGrid, folder: Path, **train: Any) -> Trainer:
+def begin(
+    grid: PreparedGrid, folder: Path, reports: Reports = QUIET, runtime: Runtime = RUNTIME, **train: Any
+) -> Trainer:
     tree = tiny.experiment(**{"rollout_steps": [1], "batch_size": 32, **train})
     tree["model"] |= {"widths": [4], "dilation": [1]}
-    return trainer_of(parse(Experiment, tree, "test"), [grid], folder)
+    return trainer_of(parse(Experiment, tree, "test"), [grid], folder, reports, runtime=runtime)
 
 
 def scored(trainer: Trainer, losses: list[float]) -> list[dict[str, torch.Tensor]]:
@@ -238,7 +245,7 @@ def test_the_weights_of_the_best_epoch_are_handed_on(grid: PreparedGrid, tmp_pat
     seen = scored(trainer, [3.0, 1.0, math.nan, 2.0, 1.0])
     trainer.run()
     _, averaged = trainer.weights()
-    assert trainer.best.epoch == 2
+    assert trainer.best.step == 2 * len(trainer.loaders[0])
     assert all(torch.equal(averaged[name], tensor) for name, tensor in seen[1].items())
     assert any(not torch.equal(averaged[name], tensor) for name, tensor in seen[4].items())
     again = begin(grid, tmp_path, epochs=5, hand_on="best")
@@ -275,6 +282,58 @@ def test_patience_counts_validations(grid: PreparedGrid, tmp_path: Path) -> None
     assert [n for n, logs in enumerate(trainer.place.history, start=1) if "val/mean/loss" in logs] == [3, 6, 8]
 
 
+def test_validations_within_epochs_choose_too(grid: PreparedGrid, tmp_path: Path) -> None:
+    """Epochs of five batches, each second one of which has a validation at its end: after steps 3, 6, 9, 10, 12, 15, 18, 20."""
+    told: list[tuple[int, dict[str, float]]] = []
+    reports = Reports(progress=lambda step, logs: told.append((step, logs)))
+    trainer = begin(grid, tmp_path, reports, epochs=4, passes=[1.1], validate_every=2, validate_steps=3, hand_on="best")
+    assert len(trainer.loaders[0]) == 5
+    seen = scored(trainer, [9.0, 8.0, 7.0, 6.0, 1.0, 5.0, 4.0, 3.0])
+    trainer.run()
+    assert [step for step, _ in told] == [3, 6, 9, 12, 15, 18]
+    assert [logs["val/mean/loss"] for _, logs in told] == [9.0, 8.0, 7.0, 1.0, 5.0, 4.0]
+    assert [n for n, logs in enumerate(trainer.place.history, 1) if "val/mean/loss" in logs] == [2, 4]
+    assert (trainer.best.step, trainer.best.waited) == (12, 3)
+    assert all(torch.equal(trainer.weights()[1][name], tensor) for name, tensor in seen[4].items())
+
+
+def test_an_epoch_that_has_begun_is_ended(grid: PreparedGrid, tmp_path: Path) -> None:
+    """Patience is over within the first epoch, and not at its end; so it is for one that was stopped in between."""
+    early = {"epochs": 9, "passes": [1.1], "validate_steps": 2, "early_stopping": {"patience": 1}}
+    losses = [1.0, 2.0, 0.5, 3.0, 3.0, 3.0]
+    trainer = begin(grid, tmp_path / "whole", **early)
+    scored(trainer, losses)
+    trainer.run()
+    assert (trainer.place.epoch, trainer.place.step) == (2, 10)
+    stopped = begin(grid, tmp_path / "parts", **early)
+    scored(stopped, losses)
+    inner = stopped.validation.aggregator.get_logs
+
+    def get_logs() -> dict[str, float]:
+        if stopped.place.step == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return inner()
+
+    stopped.validation.aggregator.get_logs = get_logs  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        stopped.run()
+    assert stopped.over
+    again = begin(grid, tmp_path / "parts", **early)
+    scored(again, losses[2:])
+    assert again.resume()
+    again.run()
+    assert again.place.step == 10
+
+
+def test_losses_of_each_channel_are_told_every_few_steps(grid: PreparedGrid, tmp_path: Path) -> None:
+    told: list[tuple[int, dict[str, float]]] = []
+    reports = Reports(progress=lambda step, logs: told.append((step, logs)))
+    trainer = begin(grid, tmp_path, reports, Runtime(device="cpu", log_steps=2), epochs=1, passes=[1.1])
+    trainer.run()
+    assert [step for step, _ in told] == [2, 4]
+    assert set(told[0][1]) == {n.replace("train/", "train/recent/") for n in trainer.train_aggregator.log_names}
+
+
 def test_a_number_of_training_can_choose_and_a_plateau_is_of_validation(grid: PreparedGrid, tmp_path: Path) -> None:
     schedule = {"type": "plateau", "plateau_patience": 1}
     trainer = begin(
@@ -284,7 +343,7 @@ def test_a_number_of_training_can_choose_and_a_plateau_is_of_validation(grid: Pr
     trainer.run()
     assert trainer.optimisation.plateaus.factor == 0.5
     losses = [logs["train/mean/loss"] for logs in trainer.place.history]
-    assert trainer.best.epoch == 1 + losses.index(min(losses))
+    assert trainer.best.step == len(trainer.loaders[0]) * (1 + losses.index(min(losses)))
 
 
 def test_rollout_scores_are_part_of_the_history(grid: PreparedGrid, tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """Losses over an epoch of training, and lately."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ocean_emulators.aggregator.accumulator import Accumulator
 from ocean_emulators.aggregator.losses import LossMeans
 from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.ocean.fields import Channel
@@ -19,7 +19,7 @@ class TrainAggregator:
         self, channels: Sequence[Channel], grids: Sequence[str], device: torch.device, ranks: Ranks = ALONE
     ) -> None:
         self.losses = LossMeans("train", channels, grids, device, ranks)
-        self.lately = Accumulator(dict.fromkeys(grids, (2,)), device, ranks)
+        self.lately = LossMeans("train/recent", channels, grids, device, ranks)
 
     @property
     def log_names(self) -> list[str]:
@@ -33,26 +33,24 @@ class TrainAggregator:
     def record_batch(self, output: BatchOutput) -> None:
         """Add a batch, on this rank."""
         self.losses.record_batch(output)
-        of_windows = output.losses.double().mean((1, 2, 3))
-        self.lately.add(output.grid, torch.stack([of_windows.sum(), torch.ones_like(of_windows).sum()]))
+        self.lately.record_batch(output)
 
     def get_logs(self) -> dict[str, float]:
         """The means over the epoch so far; all ranks must ask for them together."""
         return self.losses.get_logs()
 
     def recent(self) -> dict[str, float]:
-        """Mean loss of the windows since this was last asked for, of each grid that had some, as `train/recent/loss`.
+        """The means since this was last asked for, on grids that had windows, as `train/recent/mean/loss` and so on.
 
-        All ranks must ask for it together.
+        All ranks must ask for them together.
         """
-        totals = self.lately.totals()
-        self.lately.reset()
-        recent = {grid: (loss / windows).item() for grid, (loss, windows) in totals.items() if windows > 0}
-        return {f"{self.losses.labels[grid]}/recent/loss": loss for grid, loss in recent.items()}
+        logs = self.lately.get_logs()
+        self.lately.sums.reset()
+        return {name: value for name, value in logs.items() if not math.isnan(value)}
 
     def state_dict(self) -> dict[str, Any]:
         """All that later logs depend on; that of this rank, which on resumption must get its own back."""
-        return {"losses": self.losses.sums.state_dict(), "lately": self.lately.state_dict()}
+        return {"losses": self.losses.sums.state_dict(), "lately": self.lately.sums.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`.
@@ -63,4 +61,4 @@ class TrainAggregator:
             If it is of other channels or grids.
         """
         self.losses.sums.load_state_dict(state["losses"])
-        self.lately.load_state_dict(state["lately"])
+        self.lately.sums.load_state_dict(state["lately"])

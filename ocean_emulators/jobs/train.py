@@ -73,7 +73,12 @@ class TrainJob:
             print(f"epoch {number}/{epochs}: loss {loss:.4f}{validation}, {seconds:.1f} s", flush=True)
             report(logs, number)
 
-        return Reports(epoch, lambda step, numbers: report(numbers, step))
+        def progress(step: int, logs: dict[str, float]) -> None:
+            if "val/mean/loss" in logs:
+                print(f"step {step}: validation {logs['val/mean/loss']:.4f}", flush=True)
+            report(logs, step)
+
+        return Reports(epoch, progress)
 
     def _tell_resumed(self, trainer: Trainer, report: Report) -> None:
         place = trainer.place

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from ocean_emulators.errors import UserError, brief
+from ocean_emulators.files import PARTIAL
 from ocean_emulators.tensors import load_tensors, save_tensors
 
 
@@ -69,8 +70,11 @@ class CheckpointStore:
     def load_newest(self, accept: Callable[[dict[str, Any]], None]) -> Path | None:
         """Give the newest state to `accept`; one that is damaged, or that it raises an error for, is put aside.
 
-        Returns the file of the one that was taken. What is put aside is warned of, and kept beside the others.
+        Returns the file of the one that was taken. What is put aside is warned of, and kept beside the others; what a process
+        was killed in the midst of writing is cleared away.
         """
+        for unfinished in self.folder.glob(f"*{PARTIAL}"):
+            unfinished.unlink(missing_ok=True)
         for file in self.files:
             try:
                 accept(load_tensors(file))

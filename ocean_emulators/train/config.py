@@ -101,14 +101,17 @@ class TrainConfig(Config):
     """let the average follow faster in the beginning: after n steps its decay is at most (1 + n) / (10 + n)"""
     validate_every: Count = 1
     """epochs between validations; after the last epoch there is always one"""
+    validate_steps: Count | None = None
+    """optimiser steps between further validations within epochs, which count for best_by, early_stopping and plateaus; the
+    history is of those at the ends of epochs, the tracker's record of all"""
     rollout_validation: RolloutValidation | None = None
     """free rollouts from several starts of the validation period, scored with each validation; null makes none"""
     hand_on: Literal["last", "best"] = "last"
-    """which weights evaluation gets: those after the last epoch, or after the best one by best_by"""
+    """which weights evaluation gets: those after the last epoch, or those of the best validation by best_by"""
     best_by: str = Field(
         "val/mean/loss", pattern=r"^((train|val)/mean/loss|val/rollout/nrmse/[A-Za-z0-9_]+)$", max_length=100
     )
-    """the number of the history that is lowest for the best epoch, such as val/mean/loss, or val/rollout/nrmse/mean (which
+    """the number of the history that is lowest for the best weights, such as val/mean/loss, or val/rollout/nrmse/mean (which
     needs rollout_validation)"""
     early_stopping: EarlyStopping | None = None
     """end training when best_by no longer falls; null trains for all epochs"""

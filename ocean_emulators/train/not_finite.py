@@ -1,17 +1,30 @@
 """Says what in a batch was not finite, or made its loss so: field, level and dates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ocean_emulators.datasets.loading.train_data import Batch, Windows
+from ocean_emulators.distributed import Ranks
+from ocean_emulators.stepper import BatchOutput
 
 _ABSURD = 1e6
 """standard deviations from the mean that no ocean is away"""
 
 
-def causes(batch: Batch, losses: Tensor, windows: Windows) -> Iterator[tuple[int, str]]:
+def first_cause(batches: Sequence[Batch], outputs: Sequence[BatchOutput], windows: Windows, ranks: Ranks) -> str | None:
+    """What explains most of some micro-batches and what came of them, on any rank, which must all ask together.
+
+    `windows` are what the batches were drawn from.
+    """
+    pairs = zip(batches, outputs, strict=True)
+    found = [cause for batch, output in pairs for cause in _causes(batch, output.losses, windows)]
+    everywhere = [cause for of_rank in ranks.gather(found) for cause in of_rank]
+    return min(everywhere)[1] if everywhere else None
+
+
+def _causes(batch: Batch, losses: Tensor, windows: Windows) -> Iterator[tuple[int, str]]:
     """What a message could name, each with a number, which is lower for what explains more.
 
     Parameters

@@ -13,10 +13,8 @@ class OneBatch(Loader):
     """
 
     def __iter__(self) -> Iterator[Batch]:
-        left = len(self) - self.batches.position
         batches = super().__iter__()
         batch = next(batches, None)  # which stays valid while no other one is asked for
-        for _ in range(left):
+        for _ in range(len(self)):
             assert batch is not None
-            self._handed_out += 1
             yield batch

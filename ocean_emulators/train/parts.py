@@ -22,14 +22,18 @@ QUIET = Reports()
 
 
 @dataclass(frozen=True)
-class Saving:
-    """When the state is saved, beside the end of each epoch."""
+class Cadence:
+    """How often a training does what changes no result."""
 
-    every_s: float = 600.0
-    every_steps: int | None = None
+    save_s: float = 600.0
+    """seconds between states that are saved, beside that at the end of each epoch"""
+    save_steps: int | None = None
+    """the same in optimiser steps"""
+    log_steps: int | None = None
+    """optimiser steps between reports of the losses of each channel"""
 
 
-SAVING = Saving()
+CADENCE = Cadence()
 
 
 @dataclass
@@ -44,6 +48,8 @@ class Place:
     """batches that are done, of all epochs"""
     skipped: int = 0
     """of which so many were left out, because they were not finite"""
+    validated: int = 0
+    """`step` when validation was made last"""
     seconds: float = 0.0
     """spent on the next epoch so far"""
     history: list[dict[str, float]] = field(default_factory=list)

@@ -20,14 +20,14 @@ from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.errors import Interrupted, UserError
 from ocean_emulators.stepper import BatchOutput, Stepper
-from ocean_emulators.tensors import load_tensors, save_tensors
+from ocean_emulators.tensors import load_tensors
 from ocean_emulators.train.averages import Averages
 from ocean_emulators.train.checkpoint_store import CheckpointStore
 from ocean_emulators.train.config import TrainConfig
 from ocean_emulators.train.ledger import Ledger
-from ocean_emulators.train.not_finite import causes
+from ocean_emulators.train.not_finite import first_cause
 from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
-from ocean_emulators.train.parts import QUIET, SAVING, Place, Reports, Saving
+from ocean_emulators.train.parts import CADENCE, QUIET, Cadence, Place, Reports
 from ocean_emulators.train.profiling import StepProfile
 from ocean_emulators.train.progress import Progress
 from ocean_emulators.train.rollout_steps import Phases
@@ -36,7 +36,7 @@ from ocean_emulators.train.stopping import StopRequest
 from ocean_emulators.train.throughput import Throughput
 from ocean_emulators.train.validation import Validation
 
-_FORMAT = 3
+_FORMAT = 4
 
 
 class Trainer:
@@ -58,17 +58,17 @@ class Trainer:
         store: CheckpointStore,
         reports: Reports = QUIET,
         ranks: Ranks = ALONE,
-        saving: Saving = SAVING,
+        cadence: Cadence = CADENCE,
         throughput: Throughput | None = None,
         profile: Path | None = None,
     ) -> None:
         """There is a loader for each of `Phases`; `profile` is a file that a trace of some steps is written to."""
         self.config, self.stepper, self.loaders, self.validation = config, stepper, loaders, validation
         self.optimisation, self.averages, self.train_aggregator = optimisation, averages, aggregator
-        self.store, self.reports, self.ranks, self.saving = store, reports, ranks, saving
+        self.store, self.reports, self.ranks, self.cadence = store, reports, ranks, cadence
         self.throughput, self.profile = throughput, StepProfile(profile)
         self.phases = Phases(config)
-        self.place, self.best = Place(), Best(config.best_by)
+        self.place, self.best = Place(), Best(config.best_by, store.folder / "best.pt")
         self.stop, self.ledger = StopRequest(), Ledger()
         self._saved = time.monotonic()
 
@@ -88,7 +88,8 @@ class Trainer:
             self.throughput.begin()
         self.ledger.seconds["start"] = self.ledger.total
         with self.stop.listening(), self.profile:
-            while self.place.epoch < (epochs or self.config.epochs) and not self.over:
+            # An epoch that has begun is ended, as it is where nothing interrupts it.
+            while self.place.epoch < (epochs or self.config.epochs) and (self.place.position or not self.over):
                 self._epoch()
         self.store.wait()
 
@@ -106,7 +107,7 @@ class Trainer:
 
         self._train_epoch(elapsed)
         logs = {"train/learning_rate": self.optimisation.learning_rate, **self.train_aggregator.get_logs()}
-        logs |= self._validate(elapsed)
+        logs |= self._validate(elapsed) if self._validates_epoch else {}
         logs["train/seconds"] = elapsed()
         self.place.epoch, self.place.position, self.place.seconds = self.place.epoch + 1, 0, 0.0
         self.place.history.append(logs)
@@ -120,6 +121,7 @@ class Trainer:
     def _train_epoch(self, elapsed: Callable[[], float]) -> None:
         loader = self._loader
         self._sampler(self.place.epoch).set_epoch(self.place.epoch, self.place.position)
+        self._validate_within(elapsed)  # where a state was saved before that was done
         title = f"epoch {self.place.epoch + 1}/{self.config.epochs}"
         with Progress(title, len(loader), self.place.position, self.ledger, self.ranks.first) as progress:
             for batch in self.ledger.waiting(loader):
@@ -129,14 +131,17 @@ class Trainer:
                 self.place.step += 1
                 self.profile.step()
                 progress.update(batch.draw.total or len(batch))
-                if progress.due:
-                    self._tell(progress, output)
+                self._tell(progress, output)
+                self._validate_within(elapsed)
                 self._heed(elapsed)
 
     def _tell(self, progress: Progress, output: BatchOutput) -> None:
-        numbers = progress.tell(float(output.loss.detach()))
-        with self.ledger.on("tracking"):
-            self.reports.progress(self.place.step, numbers)
+        every = self.cadence.log_steps
+        numbers = self.train_aggregator.recent() if every and self.place.step % every == 0 else {}
+        numbers |= progress.tell(float(output.loss.detach())) if progress.due else {}
+        if numbers:
+            with self.ledger.on("tracking"):
+                self.reports.progress(self.place.step, numbers)
 
     def _train_batch(self, batch: Batch) -> BatchOutput:
         self.optimisation.set_learning_rate(*self._scheduled())
@@ -216,10 +221,8 @@ class Trainer:
         self.place.skipped += 1
         if self.place.skipped <= self.config.skip_nonfinite:
             return
-        windows, pairs = self._loader.data.windows[batch.grid], zip(parts, outputs, strict=True)
-        found = [cause for part, output in pairs for cause in causes(part, output.losses, windows)]
-        everywhere = [cause for rank in self.ranks.gather(found) for cause in rank]
-        what = min(everywhere)[1] if everywhere else f"the gradient {error}".rstrip()
+        cause = first_cause(parts, outputs, self._loader.data.windows[batch.grid], self.ranks)
+        what = cause or f"the gradient {error}".rstrip()
         left_out = f", after {self.config.skip_nonfinite} that were left out" if self.config.skip_nonfinite else ""
         raise UserError(
             f"epoch {self.place.epoch + 1}, batch {self.place.position + 1} of {len(self._loader)}: {what} "
@@ -231,15 +234,31 @@ class Trainer:
 
     # Validation
 
-    def _validate(self, elapsed: Callable[[], float]) -> dict[str, float]:
+    @property
+    def _validates_epoch(self) -> bool:
+        """Whether there is a validation at the end of the epoch at hand."""
         epoch = self.place.epoch + 1
-        if epoch % self.config.validate_every and epoch != self.config.epochs:
-            return {}
+        return epoch % self.config.validate_every == 0 or epoch == self.config.epochs
+
+    def _validate_within(self, elapsed: Callable[[], float]) -> None:
+        """After every so many steps, but for those that end an epoch which has a validation at its end."""
+        place, every = self.place, self.config.validate_steps
+        if not every or place.step % every or place.validated == place.step:
+            return
+        if place.position == len(self._loader) and self._validates_epoch:
+            return
+        logs = self._validate(elapsed)
+        self._choose(logs)
+        with self.ledger.on("tracking"):
+            self.reports.progress(place.step, logs)
+
+    def _validate(self, elapsed: Callable[[], float]) -> dict[str, float]:
         with self.ledger.on("validation"), self.averages.applied():
             logs = self.validation.logs(lambda: self.stop.by is not None)
         if logs is None:
             self._heed(elapsed)  # with the raw weights in the model
             raise AssertionError("a request to stop was heeded")
+        self.place.validated = self.place.step
         return logs
 
     def validation_maps(self, averaged: dict[str, Tensor]) -> dict[str, xr.Dataset]:
@@ -255,25 +274,14 @@ class Trainer:
     def _choose(self, logs: dict[str, float]) -> None:
         if "val/mean/loss" in logs:
             self.optimisation.plateaus.see(logs["val/mean/loss"])
-        if self.best.by in logs and self.best.see(self.place.epoch, logs):
-            self._keep_best()
-
-    def _keep_best(self) -> None:
-        if self.config.hand_on != "best" or not self.ranks.first:
-            return
-        weights = {"model": self.stepper.model.state_dict(), "averaged_model": self.averages.averaged_state()}
-        save_tensors({"epoch": self.place.epoch, **weights}, self.best_file)
-
-    @property
-    def best_file(self) -> Path:
-        """The weights after the best epoch."""
-        return self.store.folder / "best.pt"
+        better = self.best.by in logs and self.best.see(self.place.step, logs)
+        if better and self.config.hand_on == "best" and self.ranks.first:
+            self.best.keep(self.stepper.model.state_dict(), self.averages.averaged_state())
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Copies of the raw and the averaged weights that are handed on."""
-        if self.config.hand_on == "best" and self.best.epoch:
-            content = load_tensors(self.best_file)
-            return content["model"], content["averaged_model"]
+        if self.config.hand_on == "best" and self.best.step:
+            return self.best.kept()
         raw = {name: tensor.clone() for name, tensor in self.stepper.model.state_dict().items()}
         return raw, self.averages.averaged_state()
 
@@ -281,9 +289,9 @@ class Trainer:
 
     def _heed(self, elapsed: Callable[[], float]) -> None:
         """Save the state where it is due on any rank, or stop where any rank was asked to."""
-        saving = self.saving
-        due = time.monotonic() - self._saved > saving.every_s
-        due |= saving.every_steps is not None and self.place.step % saving.every_steps == 0
+        cadence = self.cadence
+        due = time.monotonic() - self._saved > cadence.save_s
+        due |= cadence.save_steps is not None and self.place.step % cadence.save_steps == 0
         stop, save = self.ranks.any(self.stop.by is not None, due)
         if not (stop or save):
             return

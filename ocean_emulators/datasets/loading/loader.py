@@ -23,23 +23,11 @@ class Loader:
         self.data, self.batches, self.prefetch = data, batches, prefetch
         self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         self._buffers: list[dict[str, Tensor]] = []
-        self._handed_out = 0
 
     @property
     def device(self) -> torch.device:
         """Where batches lie."""
         return self.data.device
-
-    def state_dict(self) -> dict[str, int]:
-        """The place in the order of batches, behind the last one that was handed out."""
-        assert isinstance(self.batches, BatchSampler)
-        return {"epoch": self.batches.epoch, "position": self._handed_out}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next iteration at a saved place."""
-        assert isinstance(self.batches, BatchSampler)
-        self.batches.set_epoch(**state)
-        self._handed_out = state["position"]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -48,7 +36,6 @@ class Loader:
         if not self._buffers:
             self._buffers = [self.data.buffer(self.batches.largest) for _ in range(self.prefetch + 1)]
         draws: Iterator[Draw] = iter(self.batches)
-        self._handed_out = self.batches.position
         if self._stream is not None:  # what is held on the device may still be on its way there
             self._stream.wait_stream(torch.cuda.default_stream(self.device))
         pending: deque[tuple[dict[str, Tensor], Future[Batch]]] = deque()
@@ -64,7 +51,6 @@ class Loader:
             while pending:
                 buffer, made = pending.popleft()
                 batch = made.result()
-                self._handed_out += 1
                 yield batch
                 begin(buffer)
 

@@ -117,7 +117,6 @@ class SequentialBatches:
     def __init__(self, sizes: Mapping[str, int], batch_size: int, ranks: Ranks = ALONE) -> None:
         self.windows = {grid: ranks.share(range(size)) for grid, size in sizes.items()}
         self.largest = max(1, min(batch_size // ranks.world_size, max(map(len, self.windows.values()))))
-        self.position = 0
 
     def __len__(self) -> int:
         return sum(-(-len(windows) // self.largest) for windows in self.windows.values())

@@ -6,7 +6,7 @@ are named after ConvNeXt, with a capped GELU. Parameter names are those of its r
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -95,17 +95,58 @@ class BatchNorm(nn.BatchNorm2d):
         return out
 
     def _over_ranks(self, x: Tensor, running_mean: Tensor, running_variance: Tensor) -> Tensor:
-        x32 = x.float()
-        cells = torch.tensor(float(x.numel() // x.shape[1]), device=x.device)
-        n = self.ranks.sum(cells)
-        mean = self.ranks.sum_with_gradient(x32.sum((0, 2, 3))) / n
-        centred = x32 - mean[:, None, None]
-        variance = self.ranks.sum_with_gradient(centred.square().sum((0, 2, 3))) / n
+        out, mean, variance, n = _NormOverRanks.apply(x, self.weight, self.bias, self.ranks, self.eps)  # type: ignore[no-untyped-call]
         momentum = self.momentum or 0.0
-        running_mean.lerp_(mean.detach(), momentum)
-        running_variance.lerp_(variance.detach() * (n / (n - 1)), momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        running_mean.lerp_(mean, momentum)
+        running_variance.lerp_(variance * (n / (n - 1)), momentum)
+        normalised: Tensor = out
+        return normalised
+
+
+class _NormOverRanks(torch.autograd.Function):
+    """Normalises [batch, channel, lat, lon] by the statistics of all ranks' windows; gives these, and the number of cells, too.
+
+    By the kernels that normalise with given statistics, which pass over memory as few times as those of one rank; what the
+    statistics add to the gradient is an affine function of the input.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, ranks: Ranks, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        n, means, variances = ranks.stack(_moments(x.float())).unbind(1)
+        total = n.sum(0)
+        mean = (n * means).sum(0) / total
+        variance = (n * (variances + (means - mean).square())).sum(0) / total
+        mean, variance, total = mean.float(), variance.float(), total.float()
+        ctx.save_for_backward(x, weight, mean, variance, total)
+        ctx.ranks, ctx.eps = ranks, eps
+        ctx.mark_non_differentiable(mean, variance, total)
+        out = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps) if len(x) else x.clone()
+        return out, mean, variance, total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, total = ctx.saved_tensors
+        of_x, of_weight, of_bias = torch.zeros_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+        if len(x):  # the kernel takes no empty batch
+            of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+                gradients[0], x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+            )
+        by_scale, by_shift = ctx.ranks.sum(torch.stack([of_weight, of_bias]).float()) / total
+        inverse = torch.rsqrt(variance + ctx.eps)
+        slope = weight * inverse.square() * by_scale
+        level = weight * inverse * by_shift - slope * mean
+        of_x = of_x.float().addcmul_(x.float(), slope[:, None, None], value=-1).sub_(level[:, None, None])
+        return of_x.to(x.dtype), of_weight, of_bias, None, None
+
+
+def _moments(x: Tensor) -> Tensor:
+    """Cells, mean and variance of the channels of [batch, channel, lat, lon]; [3, channel], float64; zeros without windows."""
+    n = x.numel() // x.shape[1]
+    mean = x.sum((0, 2, 3)) / n
+    variance = (x - mean[:, None, None]).square_().sum((0, 2, 3)) / n  # much faster than torch's own
+    return torch.stack([torch.full_like(mean, n), mean, variance]).double().nan_to_num()
 
 
 def synchronise_norms(model: nn.Module, ranks: Ranks) -> None:
