@@ -22,11 +22,6 @@ class TrackedJob:
     experiment: Experiment
     provenance: Provenance
 
-    @property
-    def shared(self) -> bool:
-        """Whether several ranks can do it together."""
-        return self.stage == "train"
-
     def __call__(self) -> None:
         """Do the work unless it was done before, and record it; earlier stages, too, that this record does not hold.
 

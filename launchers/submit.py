@@ -1,20 +1,27 @@
-"""Submits a job and waits for it."""
+"""Has a job done where the launch configuration says, and waits for it."""
+
+from collections.abc import Callable
 
 import submitit
 
-from launchers.config import LaunchConfig
-from launchers.jobs import TrackedJob
+from launchers.config import LaunchConfig, Local, Slurm
 from launchers.local import run_on_ranks
+from launchers.slurm import Mode, Work, run_on_slurm
 from ocean_emulators.distributed import Ranks
 
 
-def submit(work: TrackedJob, config: LaunchConfig) -> None:
-    """Have a job, which is picklable, done where the configuration says; what it raises is raised here."""
-    folder = work.job.workspace.scratch / "jobs"
-    if config.where == "local" and work.shared and Ranks.from_environment().world_size == 1:
-        run_on_ranks(work, config.processes, folder)
-        return
-    job = submitit.AutoExecutor(folder=folder, cluster="debug").submit(work)
+def submit(work: Work, config: LaunchConfig, mode: Mode = "wait") -> None:
+    """Have work, which is picklable, done; what it raises is raised here."""
+    if isinstance(config, Slurm) and work.stage in config.stages:
+        run_on_slurm(work, config, mode)
+    elif isinstance(config, Local) and work.shared and Ranks.from_environment().world_size == 1:
+        run_on_ranks(work.call, config.processes, work.logs)
+    else:
+        _run_here(work.call, work)
+
+
+def _run_here(call: Callable[[], None], work: Work) -> None:
+    job = submitit.AutoExecutor(folder=work.logs, cluster="debug").submit(call)
     # Not `result()`, which opens a debugger when an inline job fails.
     error = job.exception()
     if error is not None:

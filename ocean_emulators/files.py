@@ -153,9 +153,18 @@ def move(finished: Path, place: Path) -> None:
     if finished.is_dir():
         move_folder(finished, place)
         return
+    copy(finished, place)
+    finished.unlink()
+
+
+def copy(finished: Path, place: Path) -> None:
+    """As `move`, but what is finished stays where it is."""
+    if finished.is_dir():
+        with replacing_folder(place) as building:
+            _copy_tree(finished, building)
+        return
     with replacing(place) as file, finished.open("rb") as content:
         shutil.copyfileobj(content, file)
-    finished.unlink()
 
 
 def _copy_tree(folder: Path, into: Path) -> None:

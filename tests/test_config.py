@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers.config import LaunchConfig
+from launchers.config import Local, Slurm, parse_launch_config
 from ocean_emulators.config.base import Config, parse
 from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.render import render
@@ -158,7 +158,7 @@ def numbers(schema: Any, where: str = "") -> Iterator[tuple[str, dict[str, Any]]
             yield from numbers(part, where)
 
 
-@pytest.mark.parametrize("cls", [Experiment, LaunchConfig])
+@pytest.mark.parametrize("cls", [Experiment, Local, Slurm])
 def test_every_number_has_bounds(cls: type[Config]) -> None:
     found = list(numbers(cls.model_json_schema()))
     assert len(found) > (40 if cls is Experiment else 3)
@@ -335,7 +335,22 @@ def test_experiment_presets_parse_and_render(path: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "launch").glob("*.yaml")), ids=lambda p: p.stem)
 def test_launch_presets_parse(path: Path) -> None:
-    parse(LaunchConfig, load_yaml(path), str(path))
+    assert parse_launch_config(load_yaml(path), str(path)).dump()["where"] == path.stem
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"where": "moon"}, "x: where: found 'moon': expected one of: inline, local, slurm"),
+        ({"processes": 2}, "x: processes: unknown key"),
+        ({"where": "slurm", "partion": "gpu"}, "x: partion: unknown key; did you mean 'partition'?"),
+        ([1], "x: expected keys and values"),
+    ],
+)
+def test_launch_files_say_what_is_wrong(tree: Any, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_launch_config(tree, "x")
+    assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "data").glob("*.yaml")), ids=lambda p: p.stem)

@@ -16,10 +16,12 @@ COMMANDS = {
     "schema": "Print the JSON schema of an experiment, for editors.",
     "report": "Print the scores of the last comparison, where its figures are, and how to open MLflow.",
     "data": "Look at a source, or pin one that lies elsewhere.",
+    "jobs": "List, tail or cancel what was submitted to a cluster.",
 }
 """A module each, which has `add_arguments(parser)` and sets `run`."""
 
-_MODULES = {"import": "import_weights"}  # `import` is a keyword of Python
+_MODULES = {"import": "ocean_emulators.cli.import_weights", "jobs": "launchers.command"}
+"""Those that are not in the module of their name: `import` is a keyword of Python."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         if name == chosen:
-            module = importlib.import_module(f"ocean_emulators.cli.{_MODULES.get(name, name)}")
+            module = importlib.import_module(_MODULES.get(name, f"ocean_emulators.cli.{name}"))
             module.add_arguments(command)
     options, rest = parser.parse_known_args(given)
     # argparse leaves overrides that follow an option over: `check a=1 --params p.yaml b=2`.

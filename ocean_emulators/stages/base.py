@@ -8,30 +8,35 @@ from typing import Any
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.errors import UserError
-from ocean_emulators.files import move
+from ocean_emulators.files import copy, move
 from ocean_emulators.jobs.base import Job, results_of
+from ocean_emulators.stages.waiting import waiting_for
 from ocean_emulators.workspace import look_up
 
 Launch = Callable[[Job], None]
 """Has a job done somewhere, and returns when it is."""
 
 
-def finish(job: Job, stage: str, place: Path, replace: bool = False) -> None:
-    """Put a job's results into place, unless `params.yaml` has become another experiment's; its folder is removed.
+def have_done(job: Job, stage: str, place: Path, launch: Launch, replace: bool = False) -> None:
+    """Have a job done, and put its results into place.
 
-    With `replace`, they are all that the place holds afterwards.
+    With `replace`, they are all that the place holds afterwards. The job's folder is removed, unless other stages wait for it.
 
     Raises
     ------
     UserError
         If a value that the stage depends on was edited while it ran: DVC would take the result for that of the new one.
     """
-    _require_same_params(job, stage)
-    if replace:
-        shutil.rmtree(place, ignore_errors=True)
-    for result in results_of(job).iterdir():
-        move(result, place / result.name)
-    shutil.rmtree(job.folder, ignore_errors=True)
+    with waiting_for(job) as waiting:
+        launch(job)
+        _require_same_params(job, stage)
+        with waiting.alone() as alone:
+            if replace:
+                shutil.rmtree(place, ignore_errors=True)
+            for result in results_of(job).iterdir():
+                (move if alone else copy)(result, place / result.name)
+            if alone:
+                shutil.rmtree(job.folder, ignore_errors=True)
 
 
 def _require_same_params(job: Job, stage: str) -> None:

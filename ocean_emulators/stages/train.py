@@ -3,7 +3,7 @@
 from ocean_emulators.distributed import Ranks
 from ocean_emulators.jobs.train import TrainJob
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.stages.base import Launch, finish
+from ocean_emulators.stages.base import Launch, have_done
 from ocean_emulators.train.config import TrainSections
 from ocean_emulators.workspace import Workspace
 
@@ -11,6 +11,7 @@ from ocean_emulators.workspace import Workspace
 def main(sections: TrainSections, workspace: Workspace, runtime: Runtime, launch: Launch) -> None:
     """Have the job done, and put its results into `outputs/train`; of several ranks, the first does."""
     job = TrainJob.of(sections, workspace, runtime)
-    launch(job)
     if Ranks.from_environment().first:
-        finish(job, "train", workspace.training.folder)
+        have_done(job, "train", workspace.training.folder, launch)
+    else:
+        launch(job)

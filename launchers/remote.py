@@ -1,0 +1,122 @@
+"""What a cluster's job does, in each of its processes."""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+import submitit
+
+from launchers.queue import ask, state_of
+from ocean_emulators.errors import Interrupted, UserError, mask
+from ocean_emulators.files import write_text
+from ocean_emulators.programs import RESUME_ME, USER_ERROR
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+_TERMINATED = signal.SIGTERM.name
+_FIRST_PORT, _PORTS = 20_000, 20_000
+_UNTIL_ENDED_S = 120.0
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """How a process of a job has ended, where that was badly."""
+
+    rank: int
+    at: float
+    """seconds since 1970"""
+    code: int
+    """see `programs`; `RESUME_ME` where it was interrupted"""
+    message: str
+
+    def save(self, logs: Path, job: str) -> None:
+        """Leave them where `last_words` looks."""
+        write_text(logs / f"{job}_{self.rank}.end", json.dumps(asdict(self)) + "\n")
+
+
+def last_words(logs: Path, job: str) -> LastWords | None:
+    """Of the process of a job that ended first, unless all that is known is that it was interrupted."""
+    found = [LastWords(**json.loads(file.read_text())) for file in logs.glob(f"{job}_*.end")]
+    return min(found, key=lambda words: (words.code == RESUME_ME, words.at), default=None)
+
+
+@dataclass(frozen=True)
+class RemoteWork:
+    """Work for a job of a cluster; picklable, with all that it needs, and called in each of its processes."""
+
+    work: Callable[[], None]
+    logs: Path
+    requeues: int
+    """how often the job may be requeued"""
+    code: str
+    """digest of the code that it was submitted with"""
+    code_now: Callable[[], str]
+
+    def __call__(self) -> None:
+        """Do the work; where it is interrupted, have the job requeued, which goes on where it was."""
+        job = submitit.JobEnvironment()
+        os.environ |= _rank_variables(job)
+        for number in _SIGNALS:
+            signal.signal(number, _interrupt)
+        if job.global_rank == 0 and self.code_now() != self.code:
+            print(
+                "warning: the code was changed since this job was submitted, and is run as it is now", file=sys.stderr
+            )
+        try:
+            self.work()
+        except Interrupted as stopped:
+            self._go_again(job, stopped)
+        except UserError as error:
+            self._end(job, USER_ERROR, f"error: {error}")
+        except Exception:
+            self._end(job, 1, mask(traceback.format_exc()).rstrip())
+
+    def _go_again(self, job: submitit.JobEnvironment, stopped: Interrupted) -> None:
+        print(f"interrupted: {stopped}", file=sys.stderr, flush=True)
+        if job.global_rank:
+            return  # the first process has it requeued, which ends this one
+        state = state_of(job.job_id)
+        # Else it was cancelled, or another process has failed, whose end ends all.
+        if state.state != "RUNNING" or (_TERMINATED in str(stopped) and not state.preempted):
+            self._end(job, RESUME_ME, f"interrupted: {stopped}")
+        if state.restarts >= self.requeues:
+            self._end(
+                job,
+                USER_ERROR,
+                f"error: {stopped}; it was requeued {state.restarts} times, as often as `requeues` allows",
+            )
+        told = ask("scontrol", "requeue", job.job_id)
+        if told.returncode:
+            self._end(job, USER_ERROR, f"error: {stopped}; SLURM does not requeue the job: {told.stderr.strip()}")
+        time.sleep(_UNTIL_ENDED_S)  # SLURM ends this process first
+
+    def _end(self, job: submitit.JobEnvironment, code: int, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+        LastWords(job.global_rank, time.time(), code, message).save(self.logs, job.job_id)
+        sys.exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(f"stopped by {signal.Signals(number).name}")
+
+
+def _rank_variables(job: submitit.JobEnvironment) -> dict[str, str]:
+    """As `torchrun` sets them; none for a process that is alone."""
+    if job.num_tasks == 1:
+        return {}
+    # Another port after each restart: what is left of the last run must not be met.
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+    port = _FIRST_PORT + (int(job.raw_job_id) * 101 + restarts) % _PORTS
+    return {
+        "RANK": str(job.global_rank),
+        "WORLD_SIZE": str(job.num_tasks),
+        "LOCAL_RANK": str(job.local_rank),
+        "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
+        "MASTER_PORT": str(port),
+    }

@@ -1,0 +1,179 @@
+"""Work as jobs of a SLURM cluster, through submitit."""
+
+import math
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from launchers.config import Slurm
+from launchers.queue import ask, state_of
+from launchers.remote import RemoteWork
+from launchers.submitted import Submitted, jobs_in, one_at_a_time
+from launchers.watch import follow
+from ocean_emulators.errors import UserError
+from ocean_emulators.jobs.base import Job, results_of
+from ocean_emulators.jobs.train import TrainJob
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work for a cluster: `call` does it, in each process of a job, unless it was done before."""
+
+    stage: str
+    experiment: str
+    job: Job
+    call: Callable[[], None]
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes can do it together."""
+        return self.stage == "train"
+
+    @property
+    def logs(self) -> Path:
+        """Where a cluster's jobs leave what they print."""
+        return self.job.workspace.scratch / "jobs"
+
+
+Mode = Literal["wait", "detach", "dry-run"]
+"""Wait for the job; submit it and end the program; print what would be submitted and end it."""
+
+
+def run_on_slurm(work: Work, config: Slurm, mode: Mode = "wait") -> None:
+    """Have work done by a job, by one that does it already if there is one, and wait for it.
+
+    Raises
+    ------
+    UserError
+        If SLURM refuses the job, or it ends without results.
+    Interrupted
+        At Ctrl-C.
+    """
+    _require_shares(work, config)
+    if mode == "dry-run":
+        print(*plan_lines(work, config), "", batch_script(work, config), sep="\n")
+        sys.exit()
+    if results_of(work.job).is_dir():
+        return
+    job = find_or_submit(work, config)
+    if mode == "detach":
+        print(
+            f"job {job.id} was submitted; `dvc repro` waits for it and takes its result, `ocean-emulators jobs` shows it"
+        )
+        sys.exit()
+    follow(job, results_of(work.job))
+
+
+def _require_shares(work: Work, config: Slurm) -> None:
+    nodes, processes = _size(work, config)
+    if isinstance(work.job, TrainJob) and work.job.sections.train.batch_size < nodes * processes:
+        raise UserError(
+            f"launch configuration: nodes: {nodes}, processes: {processes}: {nodes * processes} processes can't share the "
+            f"{work.job.sections.train.batch_size} window(s) of a batch (train.batch_size); use fewer, or larger batches"
+        )
+
+
+def find_or_submit(work: Work, config: Slurm) -> Submitted:
+    """The job that does the work, submitted unless there is one."""
+    with one_at_a_time(work.logs):
+        for job in jobs_in(work.logs):
+            if job.folder == work.job.folder and not state_of(job.id).ended:
+                print(
+                    f"job {job.id} does this already, since {time.strftime('%F %T', time.localtime(job.at))}",
+                    flush=True,
+                )
+                return job
+        print(*plan_lines(work, config), sep="\n", flush=True)
+        nodes, processes = _size(work, config)
+        job = Submitted(
+            id=_submit(work, config),
+            experiment=work.experiment,
+            stage=work.stage,
+            processes=nodes * processes,
+            folder=work.job.folder,
+            at=time.time(),
+            logs=work.logs,
+        )
+        job.save()
+    return job
+
+
+def plan_lines(work: Work, config: Slurm) -> list[str]:
+    """What is asked of the cluster."""
+    nodes, processes = _size(work, config)
+    parts = [f"{nodes} node(s) with {processes} process(es) of {config.cpus} core(s)"]
+    if config.gpus:
+        hours = nodes * processes * config.gpus * config.hours
+        parts.append(f"{config.gpus} GPU(s) each: at most {hours:,.4g} GPU hours between requeues")
+    if config.memory_gib:
+        parts.append(f"{config.memory_gib:g} GiB a node")
+    where = f" in partition {config.partition}" if config.partition else ""
+    return [
+        f"{work.stage} of {work.experiment}: a SLURM job{where} of at most {config.hours:g} h: {', '.join(parts)}",
+        f"state and results: {work.job.folder}; logs: {work.logs}",
+    ]
+
+
+def batch_script(work: Work, config: Slurm) -> str:
+    """What sbatch would be given."""
+    executor = _executor(work, config)
+    return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+
+def _submit(work: Work, config: Slurm) -> str:
+    workspace, stage = work.job.workspace, work.stage
+    code_now = partial(workspace.code_digest, stage)
+    remote = RemoteWork(work.call, work.logs, config.requeues, code_now(), code_now)
+    try:
+        return _executor(work, config).submit(remote).job_id
+    except (FailedJobError, FailedSubmissionError) as error:
+        told = re.findall(r"sbatch: (?:error: )?(.+)", str(error)) or [str(error)]
+        raise UserError("SLURM refuses the job: " + "; ".join(dict.fromkeys(told))) from None
+
+
+def _executor(work: Work, config: Slurm) -> submitit.SlurmExecutor:
+    ask("sbatch", "--version")  # says what to do where there is no SLURM
+    python = config.python or sys.executable
+    command = f"{config.container} {python}" if config.container else shlex.quote(python)
+    executor = submitit.SlurmExecutor(work.logs, python=command)
+    executor.update_parameters(**_parameters(work, config))
+    return executor
+
+
+def _size(work: Work, config: Slurm) -> tuple[int, int]:
+    """Nodes, and processes on each."""
+    return (config.nodes, config.processes) if work.shared else (1, 1)
+
+
+def _parameters(work: Work, config: Slurm) -> dict[str, Any]:
+    """In submitit's words."""
+    nodes, processes = _size(work, config)
+    asked = {
+        "partition": config.partition,
+        "account": config.account,
+        "constraint": config.constraint,
+        "qos": config.qos,
+        "mem": config.memory_gib,
+        "gpus_per_node": processes * config.gpus or None,
+    }
+    return {name: value for name, value in asked.items() if value is not None} | {
+        "job_name": f"{work.experiment}-{work.stage}",
+        "nodes": nodes,
+        "ntasks_per_node": processes,
+        "cpus_per_task": config.cpus,
+        "time": math.ceil(60 * config.hours),
+        "signal_delay_s": config.grace_s,
+        "setup": list(config.setup),
+        # A process that ends badly ends the others; and since SLURM 22.05 a step does not inherit its job's cores.
+        "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={config.cpus}"],
+        "additional_parameters": {"requeue": True, "chdir": str(work.job.workspace.root), **config.options},
+    }

@@ -1,0 +1,136 @@
+"""Follows a job of a cluster until it has ended."""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+from launchers.queue import GONE, JobState, ask, state_of
+from launchers.remote import last_words
+from launchers.submitted import Submitted
+from ocean_emulators.errors import Interrupted, UserError
+from ocean_emulators.programs import RESUME_ME
+
+_POLL_S = (1.0, 15.0)
+"""shortest and longest pause between questions to the cluster, which grows with the time that nothing has changed"""
+_SILENCE_S = 1800.0
+"""how long a cluster may give no answer"""
+_LATE_S = 60.0
+"""how long after a job's end its files may become visible here"""
+_LINES = 30
+_SIGNALS = {"Killed": "SIGKILL", "Aborted": "SIGABRT", "Segmentation fault": "SIGSEGV", "Bus error": "SIGBUS"}
+_WHY = {
+    "CANCELLED": "was cancelled",
+    "TIMEOUT": "was ended by its time limit before it could save its state; give it more `hours`, or a longer `grace_s`",
+    "OUT_OF_MEMORY": "was ended because it took more memory than it had asked for; raise `memory_gib`, or train with smaller "
+    "batches (`ocean-emulators check` says what they take)",
+    "NODE_FAIL": "was ended because a node failed",
+    "DEADLINE": "was ended by its deadline",
+    GONE.state: "is unknown to the cluster",
+}
+
+
+def follow(job: Submitted, results: Path) -> None:
+    """Tell where a job is and what its first process prints, until its results are there.
+
+    Raises
+    ------
+    UserError
+        If it ends without, saying why.
+    Interrupted
+        At Ctrl-C, if the user leaves the job to itself or cancels it.
+    """
+    try:
+        state = until_ended(job)
+    except KeyboardInterrupt:
+        raise Interrupted(_leave_or_cancel(job)) from None
+    deadline = time.monotonic() + _LATE_S
+    while state.state == "COMPLETED" and not results.is_dir() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if not results.is_dir():
+        raise UserError(_explain(job, state))
+
+
+def until_ended(job: Submitted) -> JobState:
+    """Tell where a job is and what its first process prints; the state that it has ended in.
+
+    Raises
+    ------
+    UserError
+        If the cluster has given no answer for long.
+    """
+    last, log, silent_since, pause = JobState(""), _Tail(job.output), time.monotonic(), _POLL_S[0]
+    while True:
+        try:
+            state = state_of(job.id)
+            silent_since = time.monotonic()
+        except UserError:
+            if time.monotonic() - silent_since > _SILENCE_S:
+                raise
+            state = last
+        if state != last:
+            again = f", requeued {state.restarts} times so far" if state.restarts else ""
+            print(f"job {job.id} ({job.stage}): {state}{again}", flush=True)
+            last, pause = state, _POLL_S[0]
+        if log.pass_on():
+            pause = _POLL_S[0]
+        if state.ended:
+            return state
+        time.sleep(pause)
+        pause = min(1.2 * pause, _POLL_S[1])
+
+
+class _Tail:
+    """Prints what is added to a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.position = file, 0
+
+    def pass_on(self) -> bool:
+        """Whether there was anything new."""
+        if not self.file.exists():
+            return False
+        with self.file.open("rb") as file:
+            file.seek(self.position)
+            new = file.read()
+        self.position += len(new)
+        sys.stdout.write(new.decode(errors="replace"))
+        sys.stdout.flush()
+        return bool(new)
+
+
+def _explain(job: Submitted, state: JobState) -> str:
+    kept = f"its logs are {job.logs}/{job.id}_*; what it has saved is kept, and `dvc repro` goes on from there"
+    complaints = job.errors.read_text(errors="replace") if job.errors.exists() else ""
+    killed = _killed(complaints)
+    words = last_words(job.logs, job.id)
+    if state.state in _WHY:
+        return f"job {job.id} ({job.stage}) {_WHY[state.state]}; {kept}"
+    if killed is not None:
+        rank, how = killed
+        return f"process {rank + 1} of {job.processes} of job {job.id} ({job.stage}) was ended by {how}; {kept}"
+    if words is not None and words.code != RESUME_ME:
+        which = f"process {words.rank + 1} of {job.processes} of " if job.processes > 1 else ""
+        return f"{which}job {job.id} ({job.stage}) has failed; {kept}:\n{words.message}"
+    tail = "\n".join(complaints.splitlines()[-_LINES:])
+    return f"job {job.id} ({job.stage}) has ended as {state}, without results; {kept}:\n{tail}"
+
+
+def _killed(complaints: str) -> tuple[int, str] | None:
+    """The rank of the process that a signal ended last, and which, if any; by what srun says of its tasks."""
+    found = re.findall(r"srun: error: \S+: tasks? (\d+)\S*: (\w[\w ]*)", complaints)
+    signals = [(int(rank), _SIGNALS[how]) for rank, how in found if how in _SIGNALS]
+    return signals[-1] if signals else None
+
+
+def _leave_or_cancel(job: Submitted) -> str:
+    """Ask what is to become of a job; where nobody can be asked, it is left."""
+    if sys.stdin is not None and sys.stdin.isatty():
+        print(f"\njob {job.id} goes on. Cancel it? [y/N] ", end="", flush=True)
+        try:
+            if sys.stdin.readline().strip().lower() in ("y", "yes"):
+                ask("scancel", job.id)
+                return f"job {job.id} was cancelled; what it has saved is kept"
+        except KeyboardInterrupt:
+            pass
+    return f"job {job.id} goes on: run the stage again to wait for it, `ocean-emulators jobs cancel {job.id}` ends it"

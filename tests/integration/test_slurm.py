@@ -1,0 +1,388 @@
+"""Training and evaluation as jobs of a real SLURM: their results, and what a user sees of each way in which a job can end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+import yaml
+
+from launchers.submitted import Submitted, jobs_in
+from ocean_emulators.tensors import load_tensors
+from tests import tiny
+from tests.integration.cluster import Cluster, running_cluster
+from tests.integration.conftest import ENVIRONMENT, Project, stages_run
+
+EPOCHS = 40
+LAUNCH = ("python", "-m", "launchers", "train")
+RUNTIME = {"device": "cpu", "patience_s": 30, "checkpoint_steps": 5}
+SLURM: dict[str, Any] = {"where": "slurm", "processes": 2, "partition": "main", "grace_s": 10, "runtime": RUNTIME}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def ready(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose data are prepared, with launch files; not to be changed."""
+    project = fresh.copy(tmp_path_factory.mktemp("ready") / "project")
+    project.configure(tiny.experiment(epochs=EPOCHS, rollout_steps=[1], input_noise=0.2))
+    for name, launch in (("slurm", SLURM), ("local", {"where": "local", "processes": 2, "runtime": RUNTIME})):
+        (project.root / f"{name}.yaml").write_text(yaml.safe_dump(launch))
+    project.run("dvc", "repro", "stats")
+    project.commit("Prepared")
+    return project
+
+
+@pytest.fixture(scope="module")
+def of_local(ready: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Trained by two processes of this machine, without interruption."""
+    project = ready.copy(tmp_path_factory.mktemp("local") / "project")
+    project.run("dvc", "repro", "train", OCEAN_EMULATORS_LAUNCH="local.yaml", OCEAN_EMULATORS_TRACKER="none")
+    return project
+
+
+@pytest.fixture
+def project(ready: Project, tmp_path: Path, cluster: Cluster) -> Iterator[Project]:
+    yield ready.copy(tmp_path / "project")
+    for job in cluster.jobs():
+        cluster.ask("scancel", job)
+    cluster.resume()
+    cluster.until_idle()
+
+
+def environment(cluster: Cluster, tracker: str = "none") -> dict[str, str]:
+    return {**cluster.environment, "OCEAN_EMULATORS_LAUNCH": "slurm.yaml", "OCEAN_EMULATORS_TRACKER": tracker}
+
+
+def same_weights(one: Project, other: Project) -> None:
+    """To the bit, and the same history."""
+    found, expected = (load_tensors(p.root / "outputs/train/checkpoint.pt") for p in (one, other))
+    for part in ("model", "averaged_model"):
+        assert found[part].keys() == expected[part].keys()
+        assert all(torch.equal(found[part][name], tensor) for name, tensor in expected[part].items())
+    histories = (pd.read_csv(p.root / "outputs/train/history.csv") for p in (one, other))
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that waits for its job."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    project: Project
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def until(self, what: Callable[[], Any], seconds: float = 90) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+
+    def until_saved(self) -> None:
+        """Until the training has saved a state."""
+        self.until(lambda: list(self.project.root.glob(".scratch/train-*/states/[0-9]*.pt")))
+
+    def end(self, code: int, seconds: float = 120) -> None:
+        assert self.process.wait(seconds) == code, self.said
+
+    @property
+    def job(self) -> Submitted:
+        (job,) = jobs_in(self.project.root / ".scratch/jobs")
+        return job
+
+
+@pytest.fixture
+def start(project: Project, cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
+    started: list[Stage] = []
+
+    def start(*command: str, **options: Any) -> Stage:
+        (project.root / "slurm.yaml").write_text(yaml.safe_dump({**SLURM, **options}))
+        log = tmp_path / f"log{len(started)}"
+        with log.open("w") as printed:
+            process = subprocess.Popen(
+                command or LAUNCH,
+                cwd=project.root,
+                env=ENVIRONMENT | environment(cluster),
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+        started.append(Stage(process, log, project))
+        return started[-1]
+
+    yield start
+    for stage in started:
+        print(stage.said)
+        if stage.process.poll() is None:
+            stage.process.kill()
+            stage.process.wait()
+
+
+def test_dvc_repro_trains_and_evaluates_on_the_cluster(project: Project, cluster: Cluster, of_local: Project) -> None:
+    output = project.run("dvc", "repro", **environment(cluster, "mlflow"))
+    print(output)
+    assert stages_run(output) == ["train", "evaluate", "compare"]
+    assert f"epoch {EPOCHS}/{EPOCHS}" in output
+    same_weights(project, of_local)
+    stages = {job.stage: job for job in jobs_in(project.root / ".scratch/jobs")}
+    assert set(stages) == {"train", "evaluate"}
+    assert len(stages["train"].log_files) == 4, "of each process, what it prints and what it complains of"
+    (run,) = project.runs()
+    assert run.info.status == "FINISHED"
+    assert "Data and pipelines are up to date" in project.run("dvc", "repro", **environment(cluster))
+
+
+def test_a_preempted_job_is_requeued_and_ends_as_if_nothing_had_happened(
+    start: Callable[..., Stage], cluster: Cluster, of_local: Project
+) -> None:
+    stage = start()
+    stage.until_saved()
+    cluster.ask("sbatch", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 3")
+    stage.end(0)
+    assert "stopped by SIG" in stage.job.errors.read_text()
+    assert "requeued 1 times" in stage.said
+    assert "resuming after epoch" in stage.said
+    same_weights(stage.project, of_local)
+
+
+def test_a_job_that_reaches_its_time_limit_is_requeued(
+    start: Callable[..., Stage], cluster: Cluster, of_local: Project
+) -> None:
+    """The limit is set to what has been used already: SLURM sends its signal at once."""
+    stage = start()
+    stage.until_saved()
+    cluster.ask("scontrol", "update", f"jobid={stage.job.id}", "timelimit=1")
+    stage.end(0, 200)
+    same_weights(stage.project, of_local)
+
+
+def test_a_job_that_is_requeued_too_often_is_given_up(start: Callable[..., Stage], cluster: Cluster) -> None:
+    stage = start(requeues=0)
+    stage.until_saved()
+    cluster.ask("scancel", "--signal=USR2", stage.job.id)
+    stage.end(2)
+    assert "it was requeued 0 times, as often as `requeues` allows" in stage.said
+
+
+def test_a_cancelled_job_ends_the_stage_and_the_next_goes_on(
+    start: Callable[..., Stage], cluster: Cluster, of_local: Project
+) -> None:
+    stage = start()
+    stage.until_saved()
+    began = time.monotonic()
+    cluster.ask("scancel", stage.job.id)
+    stage.end(2, 30)
+    print(f"seen after {time.monotonic() - began:.1f} s")
+    assert f"job {stage.job.id} (train) was cancelled" in stage.said
+    cluster.until_idle()
+    again = start()
+    again.end(0)
+    assert "resuming after epoch" in again.said
+    same_weights(stage.project, of_local)
+
+
+def ranks_of(job: Submitted) -> list[psutil.Process]:
+    """The processes of a job's ranks, by rank."""
+    found = {}
+    for process in psutil.process_iter():
+        try:
+            if "submitit.core._submit" in process.cmdline() and process.environ().get("SLURM_JOB_ID") == job.id:
+                found[int(process.environ()["SLURM_PROCID"])] = process
+        except (psutil.Error, KeyError):
+            pass
+    return [found[rank] for rank in sorted(found)]
+
+
+def test_a_killed_rank_ends_the_job(start: Callable[..., Stage], cluster: Cluster, of_local: Project) -> None:
+    stage = start()
+    stage.until_saved()
+    began = time.monotonic()
+    os.kill(ranks_of(stage.job)[1].pid, signal.SIGKILL)
+    stage.end(2, 30)
+    print(f"seen after {time.monotonic() - began:.1f} s")
+    assert "process 2 of 2" in stage.said
+    assert "SIGKILL" in stage.said
+    cluster.until_idle()
+    again = start()
+    again.end(0)
+    same_weights(stage.project, of_local)
+
+
+def test_a_drained_node_lets_its_job_end_and_the_next_one_waits(
+    start: Callable[..., Stage], cluster: Cluster, of_local: Project
+) -> None:
+    stage = start()
+    stage.until_saved()
+    cluster.drain()
+    stage.end(0)
+    same_weights(stage.project, of_local)
+
+
+def test_a_job_waits_for_a_drained_node_and_says_why(
+    start: Callable[..., Stage], cluster: Cluster, of_local: Project
+) -> None:
+    """What `params.yaml` says meanwhile does not matter to it; but its result is not put into place as the new value's."""
+    cluster.drain()
+    stage = start()
+    stage.until(lambda: "pending (ReqNodeNotAvail, UnavailableNodes" in stage.said)
+    params = stage.project.params()
+    params["train"]["learning_rate"] *= 2
+    stage.project.configure(params)
+    cluster.resume()
+    stage.end(2)
+    assert "params.yaml: train was edited while stage train ran" in stage.said
+    params["train"]["learning_rate"] /= 2
+    stage.project.configure(params)
+    start().end(0)
+    assert len(jobs_in(stage.project.root / ".scratch/jobs")) == 1, "the result was there"
+    same_weights(stage.project, of_local)
+
+
+def test_two_who_want_the_same_share_a_job(start: Callable[..., Stage], of_local: Project) -> None:
+    stages = [start(), start()]
+    for stage in stages:
+        stage.end(0)
+    assert sum("does this already" in stage.said for stage in stages) == 1
+    assert stages[0].job
+    same_weights(stages[0].project, of_local)
+    assert not list(stages[0].project.root.glob(".scratch/train-*"))
+
+
+def test_one_who_does_not_wait_finds_the_result(
+    start: Callable[..., Stage], project: Project, cluster: Cluster, of_local: Project
+) -> None:
+    """And sees the job, and what it prints, meanwhile."""
+    stage = start(*LAUNCH, "--detach")
+    stage.end(0)
+    number = stage.job.id
+    assert f"job {number} was submitted" in stage.said
+    assert f"{number} " in project.run("ocean-emulators", "jobs", **environment(cluster))
+    assert f"epoch {EPOCHS}/{EPOCHS}" in project.run("ocean-emulators", "jobs", "tail", number, **environment(cluster))
+    assert "completed" in project.run("ocean-emulators", "jobs", "list", **environment(cluster))
+    assert stages_run(project.run("dvc", "repro", "train", **environment(cluster))) == ["train"]
+    assert len(jobs_in(project.root / ".scratch/jobs")) == 1
+    same_weights(project, of_local)
+
+
+def test_a_job_is_cancelled_by_its_number(start: Callable[..., Stage], project: Project, cluster: Cluster) -> None:
+    stage = start()
+    stage.until_saved()
+    assert "is cancelled" in project.run("ocean-emulators", "jobs", "cancel", stage.job.id, **environment(cluster))
+    stage.end(2, 30)
+    output = project.run("ocean-emulators", "jobs", "cancel", "77", fails=True, **environment(cluster))
+    assert "error: job 77 was not submitted from this project" in output
+
+
+def test_a_dry_run_shows_what_would_be_submitted(project: Project, cluster: Cluster) -> None:
+    options = {"gpus": 2, "hours": 12, "setup": ["module load cuda"], "container": "apptainer exec ocean.sif"}
+    (project.root / "dry.yaml").write_text(yaml.safe_dump({**SLURM, **options, "options": {"exclusive": True}}))
+    output = project.run(*LAUNCH, "--dry-run", "--launch", "dry.yaml", **environment(cluster))
+    print(output)
+    assert "at most 48 GPU hours" in output
+    for line in ("#SBATCH --gpus-per-node=4", "#SBATCH --time=720", "#SBATCH --exclusive", "module load cuda"):
+        assert line in output.splitlines()
+    assert "apptainer exec ocean.sif" in output
+    assert not cluster.jobs()
+
+
+def test_preparation_can_be_a_job_and_python_run_by_a_container(
+    fresh: Project, cluster: Cluster, tmp_path: Path
+) -> None:
+    """`env` stands for a container: it runs Python with something changed."""
+    project = fresh.copy(tmp_path / "project")
+    launch = {"where": "slurm", "stages": ["prepare", "stats"], "container": "env INSIDE=1"}
+    (project.root / "slurm.yaml").write_text(yaml.safe_dump(launch))
+    project.run("dvc", "repro", "stats", **environment(cluster))
+    jobs = {job.stage: job for job in jobs_in(project.root / ".scratch/jobs")}
+    assert set(jobs) == {"prepare", "stats"}
+    assert not list(project.root.glob(".scratch/waiting"))
+
+
+def test_more_processes_than_windows_are_refused_before_the_queue(start: Callable[..., Stage]) -> None:
+    stage = start(processes=64)
+    stage.end(2)
+    assert "64 processes can't share the 16 window(s) of a batch (train.batch_size)" in stage.said
+
+
+def test_one_who_leaves_finds_the_job_again(start: Callable[..., Stage], of_local: Project) -> None:
+    stage = start()
+    stage.until_saved()
+    os.killpg(stage.process.pid, signal.SIGINT)
+    stage.end(75)
+    assert f"job {stage.job.id} goes on" in stage.said
+    again = start()
+    again.end(0)
+    assert f"job {stage.job.id} does this already" in again.said
+    same_weights(stage.project, of_local)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"partition": "moon"}, "invalid partition specified: moon"),
+        ({"memory_gib": 5000}, "Memory specification can not be satisfied"),
+        ({"nodes": 3}, "Node count specification invalid"),
+        ({"options": {"licenses": "moon:1"}}, "Invalid license specification"),
+    ],
+)
+def test_what_slurm_refuses_is_told_in_its_words(
+    options: dict[str, Any], said: str, start: Callable[..., Stage]
+) -> None:
+    stage = start(**options)
+    stage.end(2, 60)
+    assert "error: SLURM refuses the job: " in stage.said
+    assert said in stage.said
+
+
+def test_a_mistake_of_the_user_comes_back_as_one_line(start: Callable[..., Stage]) -> None:
+    stage = start(processes=2, runtime={**RUNTIME, "device": "cuda"})
+    stage.end(2)
+    assert "error: runtime.device: cuda, but torch sees no GPU" in stage.said
+    assert "Traceback" not in stage.said
+
+
+def test_without_slurm_there_is_one_message(project: Project, tmp_path: Path) -> None:
+    only = tmp_path / "bin"
+    only.mkdir()
+    (only / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (only / "python").chmod(0o755)
+    output = project.run(*LAUNCH, fails=True, PATH=str(only), OCEAN_EMULATORS_LAUNCH="slurm.yaml")
+    assert output.strip().splitlines()[-1].startswith("error: sbatch: no such program here")
+
+
+def test_time_from_submission_to_the_first_step(start: Callable[..., Stage], project: Project) -> None:
+    """Beside that of a training in the same process."""
+    seconds = {}
+    for name, options in (("inline", {"stages": []}), ("slurm", {"processes": 1})):
+        began = time.monotonic()
+        stage = start(**options)
+        stage.until_saved()
+        seconds[name] = time.monotonic() - began
+        if name == "inline":
+            os.killpg(stage.process.pid, signal.SIGTERM)
+            stage.end(75)
+        for file in project.root.glob(".scratch/train-*/states/*"):
+            file.unlink()
+    print(json.dumps(seconds))
+    assert seconds["slurm"] - seconds["inline"] < 20
