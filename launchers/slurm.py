@@ -5,7 +5,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,27 +84,67 @@ def _require_shares(work: Work, config: Slurm) -> None:
 
 
 def find_or_submit(work: Work, config: Slurm) -> Submitted:
-    """The job that does the work, submitted unless there is one."""
+    """The job that does the work, submitted unless there is one.
+
+    Raises
+    ------
+    UserError
+        If SLURM refuses it.
+    """
     with one_at_a_time(work.logs):
-        for job in jobs_in(work.logs):
-            if job.folder == work.job.folder and not state_of(job.id).ended:
-                print(
-                    f"job {job.id} does this already, since {time.strftime('%F %T', time.localtime(job.at))}",
-                    flush=True,
-                )
-                return job
+        known = _who_does(work)
+        if known is not None:
+            at = time.strftime("%F %T", time.localtime(known.at))
+            print(f"job {known.id} does this already, since {at}", flush=True)
+            return known
         print(*plan_lines(work, config), sep="\n", flush=True)
-        nodes, processes = _size(work, config)
-        job = Submitted(
-            id=_submit(work, config),
-            experiment=work.experiment,
-            stage=work.stage,
-            processes=nodes * processes,
-            folder=work.job.folder,
-            at=time.time(),
-            logs=work.logs,
-        )
-        job.save()
+        with _refusals():
+            submitted = _executor(work, config).submit(_remote(work, config))
+        return _keep(work, config, submitted.job_id)
+
+
+def submit_array(works: Sequence[Work], config: Slurm, at_once: int) -> None:
+    """Submit equally large works that nobody does, and that are not done, as one array of jobs.
+
+    Raises
+    ------
+    UserError
+        If SLURM refuses it, or a batch can't be shared by so many processes.
+    """
+    for work in works:
+        _require_shares(work, config)
+    with one_at_a_time(works[0].logs):
+        left = [work for work in works if not results_of(work.job).is_dir() and _who_does(work) is None]
+        if not left:
+            print("all are done, or are being done")
+            return
+        executor = _executor(left[0], config)
+        executor.update_parameters(array_parallelism=at_once)
+        print(f"{len(left)} of {len(works)} to do, each:", *plan_lines(left[0], config), sep="\n", flush=True)
+        with _refusals(), executor.batch():
+            submitted = [executor.submit(_remote(work, config)) for work in left]
+        for work, job in zip(left, submitted, strict=True):
+            _keep(work, config, job.job_id)
+
+
+def _who_does(work: Work) -> Submitted | None:
+    """The job that does the work already, if any."""
+    same = (job for job in jobs_in(work.logs) if job.folder == work.job.folder)
+    return next((job for job in same if not state_of(job.id).ended), None)
+
+
+def _keep(work: Work, config: Slurm, number: str) -> Submitted:
+    nodes, processes = _size(work, config)
+    job = Submitted(
+        id=number,
+        experiment=work.experiment,
+        stage=work.stage,
+        processes=nodes * processes,
+        folder=work.job.folder,
+        at=time.time(),
+        logs=work.logs,
+    )
+    job.save()
     return job
 
 
@@ -129,12 +170,16 @@ def batch_script(work: Work, config: Slurm) -> str:
     return executor._make_submission_file_text(executor._submitit_command_str, "")
 
 
-def _submit(work: Work, config: Slurm) -> str:
-    workspace, stage = work.job.workspace, work.stage
-    code_now = partial(workspace.code_digest, stage)
-    remote = RemoteWork(work.call, work.logs, config.requeues, code_now(), code_now)
+def _remote(work: Work, config: Slurm) -> RemoteWork:
+    code_now = partial(work.job.workspace.code_digest, work.stage)
+    return RemoteWork(work.call, work.logs, config.requeues, code_now(), code_now)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what sbatch complains of into one line."""
     try:
-        return _executor(work, config).submit(remote).job_id
+        yield
     except (FailedJobError, FailedSubmissionError) as error:
         told = re.findall(r"sbatch: (?:error: )?(.+)", str(error)) or [str(error)]
         raise UserError("SLURM refuses the job: " + "; ".join(dict.fromkeys(told))) from None

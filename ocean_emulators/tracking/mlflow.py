@@ -55,7 +55,10 @@ class MlflowTracker:
             with FileLock(lock):
                 self.client = MlflowClient(uri or own_store(home))
                 identifier = self._experiment(experiment, artifacts)
-                self.run_id = self._find(identifier, provenance) or self._create(identifier, experiment, provenance)
+                known = self._find(identifier, provenance)
+                self.run_id = known or self._create(identifier, experiment, provenance)
+                if known:
+                    self._name(provenance)
         except MlflowException as error:
             raise UserError(
                 f"MLflow's store at {uri or own_store(home)} can't be used: {brief(error)}; mend it, name another in "
@@ -92,6 +95,13 @@ class MlflowTracker:
             self.client.log_param(run_id, key, value)
         self.client.log_dict(run_id, provenance.config, "config/experiment.json")
         return run_id
+
+    def _name(self, provenance: Provenance) -> None:
+        """Call a run by DVC's name of the experiment, where it began before DVC ran that."""
+        tag, name = "dvc.experiment", provenance.tags()["dvc.experiment"]
+        if name != "none" and self.client.get_run(self.run_id).data.tags.get(tag) == "none":
+            self.client.set_tag(self.run_id, tag, name)
+            self.client.update_run(self.run_id, name=name)
 
     def stages_done(self) -> set[str]:
         """See `Tracker`."""

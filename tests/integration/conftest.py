@@ -89,9 +89,13 @@ class Project:
         `dvc exp run --run-all` would wait for the workers to end as well, which now and then one does not.
         """
         self.run("dvc", "queue", "start", "--jobs", "2")
+        return self.until_queue_is_empty(seconds)
+
+    def until_queue_is_empty(self, seconds: float = 400, **env: str) -> str:
+        """The last `dvc queue status`, when nothing waits or runs any more."""
         deadline = time.monotonic() + seconds
         while True:
-            status = self.run("dvc", "queue", "status")
+            status = self.run("dvc", "queue", "status", **env)
             if "Queued" not in status and "Running" not in status:
                 return status
             assert time.monotonic() < deadline, status

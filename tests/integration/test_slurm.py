@@ -1,5 +1,6 @@
 """Training and evaluation as jobs of a real SLURM: their results, and what a user sees of each way in which a job can end."""
 
+import io
 import json
 import os
 import signal
@@ -283,6 +284,37 @@ def test_one_who_does_not_wait_finds_the_result(
     assert stages_run(project.run("dvc", "repro", "train", **environment(cluster))) == ["train"]
     assert len(jobs_in(project.root / ".scratch/jobs")) == 1
     same_weights(project, of_local)
+
+
+def test_a_sweep_is_an_array_of_trainings_and_as_many_experiments(project: Project, cluster: Cluster) -> None:
+    """Two widths × two seeds: four runs in MLflow, and one table of scores."""
+    (project.root / "slurm.yaml").write_text(yaml.safe_dump({**SLURM, "processes": 1}))
+    tree = project.params()
+    tree["train"]["epochs"] = 2
+    project.configure(tree)
+    project.commit("Two epochs")
+    output = project.run(
+        "ocean-emulators", "sweep", "model.width=4,6", "train.seed=1,2", **environment(cluster, "mlflow")
+    )
+    print(output)
+    assert "4 of 4 to do" in output
+    trainings = [job for job in jobs_in(project.root / ".scratch/jobs") if job.stage == "train"]
+    (array,) = {job.id.split("_")[0] for job in trainings}
+    assert sorted(job.id for job in trainings) == [f"{array}_{k}" for k in range(4)]
+    assert project.until_queue_is_empty(**cluster.environment).count("Success") == 4
+    assert len([job for job in jobs_in(project.root / ".scratch/jobs") if job.stage == "train"]) == 4, (
+        "no other was made"
+    )
+    runs = project.runs()
+    assert sorted((r.data.params["model.width"], r.data.params["train.seed"]) for r in runs) == [
+        ("4", "1"), ("4", "2"), ("6", "1"), ("6", "2"),
+    ]  # fmt: skip
+    assert {run.data.tags["stages"] for run in runs} == {"compare evaluate train"}
+    assert sorted(run.info.run_name[-2:] for run in runs) == ["-0", "-1", "-2", "-3"]
+    shown = pd.read_csv(io.StringIO(project.run("dvc", "exp", "show", "--csv")))
+    scored = shown[shown["Experiment"].fillna("").str.startswith("sweep-")]
+    assert len(scored) == 4
+    assert scored.filter(like="nrmse").notna().all(axis=None)
 
 
 def test_a_job_is_cancelled_by_its_number(start: Callable[..., Stage], project: Project, cluster: Cluster) -> None:
