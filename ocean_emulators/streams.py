@@ -58,7 +58,10 @@ class _Undying(io.TextIOBase):
         except BrokenPipeError:
             lead_nowhere(self._stream)
 
+    def close(self) -> None:
+        """Leave the stream open: it is another's, and this is called when nobody uses this one any more."""
+
     def __getattribute__(self, name: str) -> Any:
-        if name in ("write", "flush", "writelines", "_stream", "__class__"):
+        if name in ("write", "flush", "writelines", "close", "_stream", "__class__"):
             return super().__getattribute__(name)
         return getattr(self._stream, name)

@@ -92,3 +92,18 @@ def test_a_stage_that_is_not_named_ends_in_the_usage(arguments: list[str]) -> No
     assert done.returncode == 2
     assert "usage: python -m launchers" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_streams_are_open_afterwards() -> None:
+    program = """
+import gc, sys
+from ocean_emulators.streams import outliving_readers
+for _ in range(2):
+    with outliving_readers():
+        print("within")
+    gc.collect()
+print("after")
+print("after", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("within\nwithin\nafter\n", "after\n")

@@ -17,11 +17,17 @@ COMMANDS = {
     "report": "Print the scores of the last comparison, where its figures are, and how to open MLflow.",
     "data": "Look at a source, or pin one that lies elsewhere.",
     "sweep": "Train variants as an array of a cluster's jobs, each a DVC experiment.",
+    "drill": "Kill, stop and starve a small training where yours would run, and see whether it ends the same.",
     "jobs": "List, tail or cancel what was submitted to a cluster.",
 }
 """A module each, which has `add_arguments(parser)` and sets `run`."""
 
-_MODULES = {"import": "ocean_emulators.cli.import_weights", "jobs": "launchers.command", "sweep": "launchers.sweep"}
+_MODULES = {
+    "import": "ocean_emulators.cli.import_weights",
+    "jobs": "launchers.command",
+    "sweep": "launchers.sweep",
+    "drill": "launchers.drill",
+}
 """Those that are not in the module of their name: `import` is a keyword of Python."""
 
 
