@@ -19,7 +19,7 @@ import torch
 from launchers.config import VARIABLE, LaunchConfig, Local, Slurm, load_launch_config
 from launchers.queue import ask
 from launchers.submitted import jobs_in
-from ocean_emulators.config.base import parse
+from ocean_emulators.config.base import did_you_mean, parse
 from ocean_emulators.config.render import render
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
@@ -31,7 +31,6 @@ from ocean_emulators.tracking import TRACKERS
 from ocean_emulators.workspace import Workspace
 
 SHAPE, TIMES, HELD_OUT, LEVELS = (16, 32), 219, 37, 2
-_EPOCHS = 40
 _PATIENCE_S = 900.0
 _MOST_RUNS = 5
 
@@ -131,7 +130,7 @@ def told_to_stop(drill: Drill) -> "subprocess.Popen[str]":
 
 
 def time_limit(drill: Drill) -> "subprocess.Popen[str]":
-    """A cluster's job comes to its time limit, which is lowered to a minute."""
+    """A cluster's job comes to its time limit, which is lowered to a minute: for trainings that take longer."""
     process = drill.start()
     drill.until_saved(process)
     ask("scontrol", "update", f"jobid={drill.job}", "timelimit=1")
@@ -169,6 +168,9 @@ def trials_of(config: LaunchConfig) -> dict[str, Trial]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to train."""
     parser.add_argument("--launch", type=Path, metavar="FILE", help=f"launch configuration, else that of {VARIABLE}")
+    parser.add_argument("--epochs", type=int, default=60, help="length of the training (default: %(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="print what the trainings print")
+    parser.add_argument("--only", nargs="+", metavar="TRIAL", help="these trials, beside the undisturbed training")
     parser.set_defaults(run=run)
 
 
@@ -178,11 +180,11 @@ def run(options: argparse.Namespace) -> None:
     workspace.scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="drill-", dir=workspace.scratch) as folder:
         ready = Path(folder) / "ready"
-        _prepare(ready, workspace, config)
+        _prepare(ready, workspace, config, options.epochs)
         print(f"{'what happens':<14} {'the stage ends with':<36} {'runs':>4} {'seconds':>8}  weights", flush=True)
         expected: dict[str, Any] | None = None
         failed = False
-        for name, trial in trials_of(config).items():
+        for name, trial in _chosen(trials_of(config), options.only).items():
             drill = Drill(Path(folder) / name.replace(" ", "_"), config)
             shutil.copytree(ready, drill.root, symlinks=True)
             outcome = _go_through(drill, trial)
@@ -191,10 +193,17 @@ def run(options: argparse.Namespace) -> None:
             failed |= not same
             verdict = "equal" if same else "DIFFERENT" if outcome.weights else "NONE"
             print(f"{name:<14} {outcome.first:<36} {outcome.runs:>4} {outcome.seconds:>8.1f}  {verdict}", flush=True)
-            if not same:
+            if not same or options.verbose:
                 print(drill.said)
     if failed:
         raise UserError("drill: not all trainings ended as if nothing had happened")
+
+
+def _chosen(trials: dict[str, Trial], only: list[str] | None) -> dict[str, Trial]:
+    unknown = [name for name in only or [] if name not in trials]
+    if unknown:
+        raise UserError(f"drill: no trial {unknown[0]!r}; {did_you_mean(unknown[0], trials)}")
+    return {name: trial for name, trial in trials.items() if only is None or name in ("undisturbed", *only)}
 
 
 @dataclass(frozen=True)
@@ -234,15 +243,16 @@ def _trainers(process: "subprocess.Popen[str]", config: LaunchConfig) -> list[ps
 def _for_drills(config: LaunchConfig) -> LaunchConfig:
     """The user's configuration, with states saved every few steps."""
     runtime = config.runtime.dump() | {"checkpoint_steps": 5, "patience_s": 60.0, "deterministic": True}
-    return config.replace(runtime=runtime)
+    longer = {"grace_s": max(config.grace_s, 50)} if isinstance(config, Slurm) else {}
+    return config.replace(runtime=runtime, **longer)
 
 
-def _prepare(root: Path, workspace: Workspace, config: LaunchConfig) -> None:
+def _prepare(root: Path, workspace: Workspace, config: LaunchConfig, epochs: int) -> None:
     """A project with a small ocean, prepared."""
     (root / ".dvc").mkdir(parents=True)
     shutil.copy(workspace.root / "dvc.yaml", root)
     write_om4(root / "ocean.zarr", SHAPE, TIMES, LEVELS)
-    write_text(root / "params.yaml", render(_experiment(config)))
+    write_text(root / "params.yaml", render(_experiment(config, epochs)))
     for stage in ("prepare", "stats"):
         environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
         environment["PYTHONPATH"] = str(Path(__file__).parents[1])
@@ -252,7 +262,7 @@ def _prepare(root: Path, workspace: Workspace, config: LaunchConfig) -> None:
             raise UserError(f"drill: stage {stage} has failed:\n{done.stderr or done.stdout}")
 
 
-def _experiment(config: LaunchConfig) -> Experiment:
+def _experiment(config: LaunchConfig, epochs: int) -> Experiment:
     days = [f"{t.year:04d}-{t.month:02d}-{t.day:02d}" for t in om4_times(TIMES)]
     spans = {
         "train": (days[0], days[-2 * HELD_OUT - 1]),
@@ -271,7 +281,7 @@ def _experiment(config: LaunchConfig) -> Experiment:
         },
         "model": {"type": "samudra", "widths": [16, 24], "dilation": [1, 2], "expansion": 1, "norm": "batch"},
         "train": {
-            "epochs": _EPOCHS,
+            "epochs": epochs,
             "batch_size": windows,
             "rollout_steps": [1],
             "learning_rate": 3e-3,

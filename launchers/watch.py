@@ -119,7 +119,7 @@ def _explain(job: Submitted, state: JobState) -> str:
 def _killed(complaints: str) -> tuple[int, str] | None:
     """The rank of the process that a signal ended last, and which, if any; by what srun says of its tasks."""
     found = re.findall(r"srun: error: \S+: tasks? (\d+)\S*: (\w[\w ]*)", complaints)
-    signals = [(int(rank), _SIGNALS[how]) for rank, how in found if how in _SIGNALS]
+    signals = [(int(rank), _SIGNALS[how.strip()]) for rank, how in found if how.strip() in _SIGNALS]
     return signals[-1] if signals else None
 
 

@@ -31,7 +31,12 @@ def save_tensors(content: dict[str, Any], path: Path) -> None:
         If the disk is full, or nothing may be written there.
     """
     with replacing(path) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # which torch's complaint of an unfinished file has hidden
+                raise error.__context__ from None
+            raise
 
 
 def load_tensors(

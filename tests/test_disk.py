@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.datasets.preparation.job import prepare
@@ -13,6 +14,7 @@ from ocean_emulators.datasets.statistics.stored import Statistics, read_statisti
 from ocean_emulators.datasets.statistics.writing import write_statistics
 from ocean_emulators.errors import UserError
 from ocean_emulators.files import PARTIAL, replacing, replacing_folder
+from ocean_emulators.tensors import save_tensors
 from tests.disks import FULL, LARGE, READ_ONLY, limit, small_disk
 from tests.prepared import content, small
 
@@ -150,3 +152,13 @@ def test_a_file_in_the_place_of_a_folder_is_told(place: str, tmp_path: Path) -> 
         pass
     with pytest.raises(UserError), replacing_folder(tmp_path / place / "folder"):
         pass
+
+
+@pytest.mark.parametrize("limited", [0, 100, 92_000, 100_000, 1_000_000])
+def test_tensors_that_may_not_be_so_large(limited: int, tmp_path: Path) -> None:
+    """Whatever part of the file torch is at: it then complains of a second fault, which the first has left."""
+    content = {f"part{k}": torch.randn(20_000) for k in range(20)}
+    with limit(resource.RLIMIT_FSIZE, limited), pytest.raises(UserError) as error:
+        save_tensors(content, tmp_path / "state.pt")
+    refused(error, LARGE)
+    assert not list(tmp_path.iterdir())

@@ -258,3 +258,11 @@ def test_torchrun_passes_the_request_on(start: Callable[[str], Running]) -> None
     print(running.said)
     assert running.process.returncode == 1
     assert "interrupted: stopped by SIGTERM in epoch" in running.said
+
+
+def test_a_drill_of_two_processes(project: Project) -> None:
+    output = project.run("ocean-emulators", "drill", "--launch", "local.yaml", "--epochs", "15")
+    print(output)
+    lines = {line[:14].strip(): line for line in output.splitlines()}
+    for trial in ("undisturbed", "killed", "told to stop", "full disk", "lost tracker"):
+        assert lines[trial].endswith("  equal")

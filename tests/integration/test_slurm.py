@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -115,7 +116,7 @@ class Stage:
 def start(project: Project, cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
     started: list[Stage] = []
 
-    def start(*command: str, **options: Any) -> Stage:
+    def start(*command: str, stdin: int = subprocess.DEVNULL, **options: Any) -> Stage:
         (project.root / "slurm.yaml").write_text(yaml.safe_dump({**SLURM, **options}))
         log = tmp_path / f"log{len(started)}"
         with log.open("w") as printed:
@@ -123,7 +124,7 @@ def start(project: Project, cluster: Cluster, tmp_path: Path) -> Iterator[Callab
                 command or LAUNCH,
                 cwd=project.root,
                 env=ENVIRONMENT | environment(cluster),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -168,14 +169,17 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_nothing_had_happened(
 
 
 def test_a_job_that_reaches_its_time_limit_is_requeued(
-    start: Callable[..., Stage], cluster: Cluster, of_local: Project
+    start: Callable[..., Stage], project: Project, tmp_path: Path
 ) -> None:
-    """The limit is set to what has been used already: SLURM sends its signal at once."""
-    stage = start()
-    stage.until_saved()
-    cluster.ask("scontrol", "update", f"jobid={stage.job.id}", "timelimit=1")
-    stage.end(0, 200)
-    same_weights(stage.project, of_local)
+    """A minute is the shortest limit, of which it is told after ten seconds, or when SLURM looks next."""
+    project.configure(tiny.experiment(epochs=3 * EPOCHS, rollout_steps=[1], input_noise=0.2))
+    whole = project.copy(tmp_path / "whole")
+    stage = start(hours=1 / 60, grace_s=50)
+    stage.end(0, 300)
+    assert "requeued 1 times" in stage.said
+    assert "resuming after epoch" in stage.said
+    whole.run(*LAUNCH, OCEAN_EMULATORS_LAUNCH="local.yaml", OCEAN_EMULATORS_TRACKER="none")
+    same_weights(project, whole)
 
 
 def test_a_job_that_is_requeued_too_often_is_given_up(start: Callable[..., Stage], cluster: Cluster) -> None:
@@ -369,6 +373,26 @@ def test_one_who_leaves_finds_the_job_again(start: Callable[..., Stage], of_loca
     same_weights(stage.project, of_local)
 
 
+@pytest.mark.parametrize(("answer", "cancelled"), [("y", True), ("", False)])
+def test_one_who_leaves_from_a_terminal_is_asked(
+    answer: str, cancelled: bool, start: Callable[..., Stage], cluster: Cluster
+) -> None:
+    terminal, theirs = pty.openpty()
+    stage = start(stdin=theirs)
+    os.close(theirs)
+    stage.until_saved()
+    os.killpg(stage.process.pid, signal.SIGINT)
+    stage.until(lambda: "Cancel it? [y/N]" in stage.said)
+    os.write(terminal, f"{answer}\n".encode())
+    stage.end(75)
+    os.close(terminal)
+    assert ("was cancelled" in stage.said) == cancelled
+    if cancelled:
+        cluster.until_idle()
+    else:
+        assert cluster.jobs() == [stage.job.id]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -418,3 +442,13 @@ def test_time_from_submission_to_the_first_step(start: Callable[..., Stage], pro
             file.unlink()
     print(json.dumps(seconds))
     assert seconds["slurm"] - seconds["inline"] < 20
+
+
+def test_a_drill_on_the_cluster(project: Project, cluster: Cluster) -> None:
+    """But for the time limit, which takes minutes."""
+    (project.root / "slurm.yaml").write_text(yaml.safe_dump(SLURM))
+    trials = ["killed", "told to stop", "full disk", "lost tracker"]
+    output = project.run("ocean-emulators", "drill", "--epochs", "15", "--only", *trials, **environment(cluster))
+    print(output)
+    lines = {line[:14].strip(): line for line in output.splitlines()}
+    assert all(lines[trial].endswith("  equal") for trial in ("undisturbed", *trials))
