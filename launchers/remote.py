@@ -116,7 +116,13 @@ def _rank_variables(job: submitit.JobEnvironment) -> dict[str, str]:
     return {
         "RANK": str(job.global_rank),
         "WORLD_SIZE": str(job.num_tasks),
-        "LOCAL_RANK": str(job.local_rank),
+        "LOCAL_RANK": "0" if _has_its_own_gpu() else str(job.local_rank),
         "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
         "MASTER_PORT": str(port),
     }
+
+
+def _has_its_own_gpu() -> bool:
+    """Whether the cluster shows each process one GPU alone, which is then the first that it sees."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return bool(shown) and "," not in shown
