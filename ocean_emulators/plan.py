@@ -243,6 +243,8 @@ def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
                 f"train.passes: {share:g} of {windows['train']} windows is none; give 0 for a resolution that is not to be "
                 f"trained on, or at least {1 / windows['train']:.2g}"
             )
+    if experiment.train.rollout_validation is not None:
+        experiment.train.rollout_validation.steps(step, needs, times["validation"])
     lead, steps = experiment.evaluation.lead_days, experiment.evaluation.steps(step)
     if not np.isclose(lead, steps * step):
         fitting = " or ".join(f"{n * step:g}" for n in (int(lead / step), int(lead / step) + 1) if n)

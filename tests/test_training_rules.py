@@ -26,6 +26,7 @@ from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.distributed import Ranks
 from ocean_emulators.errors import Interrupted, UserError
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.plan import count_windows
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.train.averages import Averages
 from ocean_emulators.train.config import TrainConfig
@@ -420,3 +421,6 @@ def test_rollouts_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         begin(grid, tmp_path, rollout_validation=rollouts)
+    experiment = parse(Experiment, tiny.experiment(rollout_validation=rollouts), "tiny")
+    with pytest.raises(UserError, match=message):  # before any work, too
+        count_windows(experiment, grid.store.time)

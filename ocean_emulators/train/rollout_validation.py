@@ -9,7 +9,6 @@ from torch import Tensor
 from ocean_emulators.datasets.loading.inference_dataset import InferenceDataset
 from ocean_emulators.datasets.loading.packing import Packing
 from ocean_emulators.distributed import ALONE, Ranks
-from ocean_emulators.errors import UserError
 from ocean_emulators.stepper import Stepper
 from ocean_emulators.train.selection import RolloutValidation
 
@@ -34,19 +33,8 @@ class RolloutScores:
             If the rollouts do not fit into the period.
         """
         self.stepper, self.data, self.grid, self.ranks = stepper, data, grid, ranks
-        step_days = data.rows.store.step_days
-        self.steps = round(config.days / step_days)
-        if not self.steps or abs(self.steps * step_days - config.days) > 1e-6:
-            raise UserError(
-                f"train.rollout_validation.days: found {config.days:g}: expected a multiple of the data's time step, "
-                f"{step_days:g} days"
-            )
+        self.steps = config.steps(data.rows.store.step_days, data.needs, len(data.times))
         possible = data.starts(self.steps, 1)
-        if len(possible) < config.starts:
-            raise UserError(
-                f"train.rollout_validation: the validation period has room for {len(possible)} start(s) of rollouts of "
-                f"{config.days:g} days, not {config.starts}; shorten them, or ask for fewer"
-            )
         spread = max(config.starts - 1, 1)
         chosen = [possible[i * (len(possible) - 1) // spread] for i in range(config.starts)]
         self.starts: Sequence[int] = ranks.share(chosen)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ocean_emulators.config.base import Config
 from ocean_emulators.config.bounds import Count, Days
+from ocean_emulators.datasets.requirements import DataRequirements
+from ocean_emulators.errors import UserError
 from ocean_emulators.tensors import load_tensors, save_tensors
 
 
@@ -22,6 +24,28 @@ class RolloutValidation(Config):
     """length of the rollouts, days; a multiple of the data's time step"""
     starts: Count = 4
     """how many, evenly spread over the validation period"""
+
+    def steps(self, step_days: float, needs: DataRequirements, times: int) -> int:
+        """Length in time steps of the data, of which the validation period has so many.
+
+        Raises
+        ------
+        UserError
+            If it is no multiple of them, or the period has no room for so many rollouts.
+        """
+        steps = round(self.days / step_days)
+        if not steps or abs(steps * step_days - self.days) > 1e-6:
+            raise UserError(
+                f"train.rollout_validation.days: found {self.days:g}: expected a multiple of the data's time step, "
+                f"{step_days:g} days"
+            )
+        possible = len(needs.forecast_starts(range(times), steps))
+        if possible < self.starts:
+            raise UserError(
+                f"train.rollout_validation: the validation period has room for {possible} start(s) of rollouts of "
+                f"{self.days:g} days, not {self.starts}; shorten them, or ask for fewer"
+            )
+        return steps
 
 
 @dataclass
