@@ -220,5 +220,9 @@ def _parameters(work: Work, config: Slurm) -> dict[str, Any]:
         "setup": list(config.setup),
         # A process that ends badly ends the others; and since SLURM 22.05 a step does not inherit its job's cores.
         "srun_args": ["--kill-on-bad-exit=1", f"--cpus-per-task={config.cpus}"],
-        "additional_parameters": {"requeue": True, "chdir": str(work.job.workspace.root), **config.options},
+        "additional_parameters": {
+            "requeue": True,
+            "chdir": str(work.job.workspace.root),
+            **{name: value for name, value in config.options.items() if value is not False},
+        },
     }

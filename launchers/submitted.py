@@ -1,11 +1,12 @@
 """Jobs that were submitted: a file for each, by which a stage that is run again finds its own."""
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from ocean_emulators.files import write_text
 
@@ -59,6 +60,5 @@ def jobs_in(logs: Path) -> list[Submitted]:
 def one_at_a_time(logs: Path) -> Iterator[None]:
     """While the block runs no other process, on any machine that sees the folder, is in such a block."""
     logs.mkdir(parents=True, exist_ok=True)
-    with (logs / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(logs / "lock"):
         yield

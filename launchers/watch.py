@@ -8,7 +8,7 @@ from pathlib import Path
 from launchers.queue import GONE, JobState, ask, state_of
 from launchers.remote import last_words
 from launchers.submitted import Submitted
-from ocean_emulators.errors import Interrupted, UserError
+from ocean_emulators.errors import LOST, Interrupted, UserError
 from ocean_emulators.programs import RESUME_ME
 
 _POLL_S = (1.0, 15.0)
@@ -17,7 +17,10 @@ _SILENCE_S = 1800.0
 """how long a cluster may give no answer"""
 _LATE_S = 60.0
 """how long after a job's end its files may become visible here"""
+_COMING_BACK_S = 300.0
+"""how long a job that was preempted may take to be requeued"""
 _LINES = 30
+_NEW_S, _LAST_BYTES = 60.0, 4000
 _SIGNALS = {"Killed": "SIGKILL", "Aborted": "SIGABRT", "Segmentation fault": "SIGSEGV", "Bus error": "SIGBUS"}
 _WHY = {
     "CANCELLED": "was cancelled",
@@ -26,6 +29,7 @@ _WHY = {
     "batches (`ocean-emulators check` says what they take)",
     "NODE_FAIL": "was ended because a node failed",
     "DEADLINE": "was ended by its deadline",
+    "PREEMPTED": "was preempted, and the cluster did not requeue it",
     GONE.state: "is unknown to the cluster",
 }
 
@@ -59,7 +63,8 @@ def until_ended(job: Submitted) -> JobState:
     UserError
         If the cluster has given no answer for long.
     """
-    last, log, silent_since, pause = JobState(""), _Tail(job.output), time.monotonic(), _POLL_S[0]
+    last, log, pause = JobState(""), _Tail(job), _POLL_S[0]
+    silent_since = changed = time.monotonic()
     while True:
         try:
             state = state_of(job.id)
@@ -71,20 +76,22 @@ def until_ended(job: Submitted) -> JobState:
         if state != last:
             again = f", requeued {state.restarts} times so far" if state.restarts else ""
             print(f"job {job.id} ({job.stage}): {state}{again}", flush=True)
-            last, pause = state, _POLL_S[0]
+            last, pause, changed = state, _POLL_S[0], time.monotonic()
         if log.pass_on():
             pause = _POLL_S[0]
-        if state.ended:
+        if state.ended or (state.state == "PREEMPTED" and time.monotonic() - changed > _COMING_BACK_S):
             return state
         time.sleep(pause)
         pause = min(1.2 * pause, _POLL_S[1])
 
 
 class _Tail:
-    """Prints what is added to a file."""
+    """Prints what a job's first process prints; of a job that has been there for long, the last of it first."""
 
-    def __init__(self, file: Path) -> None:
-        self.file, self.position = file, 0
+    def __init__(self, job: Submitted) -> None:
+        self.file, self.position = job.output, 0
+        if self.file.exists() and time.time() - job.at > _NEW_S:
+            self.position = max(0, self.file.stat().st_size - _LAST_BYTES)
 
     def pass_on(self) -> bool:
         """Whether there was anything new."""
@@ -106,7 +113,9 @@ def _explain(job: Submitted, state: JobState) -> str:
     words = last_words(job.logs, job.id)
     if state.state in _WHY:
         return f"job {job.id} ({job.stage}) {_WHY[state.state]}; {kept}"
-    if killed is not None:
+    # What others miss, or are told, is no cause; and who was killed may be of a run before the last.
+    own = words is not None and words.code != RESUME_ME and LOST not in words.message
+    if killed is not None and not own:
         rank, how = killed
         return f"process {rank + 1} of {job.processes} of job {job.id} ({job.stage}) was ended by {how}; {kept}"
     if words is not None and words.code != RESUME_ME:

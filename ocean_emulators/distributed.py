@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ocean_emulators.errors import UserError, brief
+from ocean_emulators.errors import LOST, UserError, brief
 
 _T = TypeVar("_T")
 _LATE_S = 3.0
@@ -77,7 +77,7 @@ class Ranks:
                 raise
             time.sleep(_LATE_S)
             raise UserError(
-                f"process {self.rank + 1} of {self.world_size} has lost the others, or has waited for them for longer than "
+                f"process {self.rank + 1} of {self.world_size} {LOST}, or has waited for them for longer than "
                 f"{timeout_s:g} s (runtime.patience_s): {brief(error)}; the last saved state is kept"
             ) from error
         finally:

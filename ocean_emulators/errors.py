@@ -16,6 +16,10 @@ _NAMED = re.compile(
 )
 
 
+LOST = "has lost the others"
+"""What a process says that works with others, when another has failed."""
+
+
 class UserError(Exception):
     """A mistake in what was asked or given: says what, where, and the way out.
 
