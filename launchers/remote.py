@@ -19,6 +19,12 @@ from ocean_emulators.files import write_text
 from ocean_emulators.programs import RESUME_ME, USER_ERROR
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+HOLD_BACK_SIGNALS = f"""
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {[int(number) for number in _SIGNALS]})
+os.execvp(sys.argv[1], sys.argv[1:])
+""".strip().replace("\n", "; ")
+"""A program that becomes another one, for which signals wait: else they would end it while it is still being imported."""
 _TERMINATED = signal.SIGTERM.name
 _FIRST_PORT, _PORTS = 20_000, 20_000
 _UNTIL_ENDED_S = 120.0
@@ -69,6 +75,7 @@ class RemoteWork:
                 "warning: the code was changed since this job was submitted, and is run as it is now", file=sys.stderr
             )
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # what came while this process started comes now
             self.work()
         except Interrupted as stopped:
             self._go_again(job, stopped)

@@ -17,7 +17,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from launchers.config import Slurm
 from launchers.queue import ask, state_of
-from launchers.remote import RemoteWork
+from launchers.remote import HOLD_BACK_SIGNALS, RemoteWork
 from launchers.submitted import Submitted, jobs_in, one_at_a_time
 from launchers.watch import follow
 from ocean_emulators.errors import UserError
@@ -187,9 +187,11 @@ def _refusals() -> Iterator[None]:
 
 def _executor(work: Work, config: Slurm) -> submitit.SlurmExecutor:
     ask("sbatch", "--version")  # says what to do where there is no SLURM
-    python = config.python or sys.executable
-    command = f"{config.container} {python}" if config.container else shlex.quote(python)
-    executor = submitit.SlurmExecutor(work.logs, python=command)
+    python = config.python or shlex.quote(sys.executable)
+    command = f"{python} -S -c {shlex.quote(HOLD_BACK_SIGNALS)} {python}"
+    executor = submitit.SlurmExecutor(
+        work.logs, python=f"{config.container} {command}" if config.container else command
+    )
     executor.update_parameters(**_parameters(work, config))
     return executor
 
@@ -207,7 +209,7 @@ def _parameters(work: Work, config: Slurm) -> dict[str, Any]:
         "account": config.account,
         "constraint": config.constraint,
         "qos": config.qos,
-        "mem": config.memory_gib,
+        "mem": None if config.memory_gib is None else f"{math.ceil(1024 * config.memory_gib)}M",
         "gpus_per_node": processes * config.gpus or None,
     }
     return {name: value for name, value in asked.items() if value is not None} | {

@@ -28,7 +28,14 @@ from tests.integration.conftest import ENVIRONMENT, Project, stages_run
 EPOCHS = 40
 LAUNCH = ("python", "-m", "launchers", "train")
 RUNTIME = {"device": "cpu", "patience_s": 30, "checkpoint_steps": 5}
-SLURM: dict[str, Any] = {"where": "slurm", "processes": 2, "partition": "main", "grace_s": 10, "runtime": RUNTIME}
+SLURM: dict[str, Any] = {
+    "where": "slurm",
+    "processes": 2,
+    "memory_gib": 0.5,
+    "partition": "main",
+    "grace_s": 10,
+    "runtime": RUNTIME,
+}
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +187,20 @@ def test_a_job_that_reaches_its_time_limit_is_requeued(
     assert "resuming after epoch" in stage.said
     whole.run(*LAUNCH, OCEAN_EMULATORS_LAUNCH="local.yaml", OCEAN_EMULATORS_TRACKER="none")
     same_weights(project, whole)
+
+
+def test_a_job_that_is_told_to_stop_while_it_starts_is_requeued(
+    start: Callable[..., Stage], cluster: Cluster, of_local: Project
+) -> None:
+    """Before its processes have imported what they need."""
+    stage = start()
+    stage.until(lambda: (stage.project.root / ".scratch/jobs").exists() and cluster.jobs())
+    stage.until(lambda: "RUNNING" in cluster.ask("squeue", "--noheader", "--format", "%T"))
+    time.sleep(0.5)
+    cluster.ask("scancel", "--signal=USR2", *cluster.jobs())
+    stage.end(0)
+    assert "requeued 1 times" in stage.said
+    same_weights(stage.project, of_local)
 
 
 def test_a_job_that_is_requeued_too_often_is_given_up(start: Callable[..., Stage], cluster: Cluster) -> None:
@@ -397,8 +418,7 @@ def test_one_who_leaves_from_a_terminal_is_asked(
     ("options", "said"),
     [
         ({"partition": "moon"}, "invalid partition specified: moon"),
-        ({"memory_gib": 5000}, "Memory specification can not be satisfied"),
-        ({"nodes": 3}, "Node count specification invalid"),
+        ({"memory_gib": 5000}, "Requested node configuration is not available"),
         ({"options": {"licenses": "moon:1"}}, "Invalid license specification"),
     ],
 )
