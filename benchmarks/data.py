@@ -34,7 +34,7 @@ from ocean_emulators.datasets.statistics.stored import Statistics
 from ocean_emulators.datasets.store.packed_store import PackedStore, open_store, store_path
 from ocean_emulators.datasets.store.writing import times_per_file
 from ocean_emulators.parallel import Resources
-from ocean_emulators.testing.coded_ocean import om4_times, write_om4
+from ocean_emulators.testing.coded_ocean import om4_periods, write_om4
 
 NEEDS, MODEL_STEPS = DataRequirements(2, 2, (-1, 0)), 4
 LENGTH = NEEDS.length(MODEL_STEPS)
@@ -74,12 +74,6 @@ def make(folder: Path, grid: str, times: int, storage: str = "float32") -> Prepa
 
 def data_config(source: Path, times: int, storage: str = "float32", held_out: int = 1) -> DataConfig:
     """All fields and levels; the last times to test, as many before them to validate, and all others for training."""
-    days = [f"{t.year:04d}-{t.month:02d}-{t.day:02d}" for t in om4_times(times)]
-    spans = {
-        "train": (days[0], days[-2 * held_out - 1]),
-        "validation": (days[-2 * held_out], days[-held_out - 1]),
-        "test": (days[-held_out], days[-1]),
-    }
     tree = {
         "source": str(source),
         "prognostic": ["uo", "vo", "thetao", "so", "zos"],
@@ -87,7 +81,7 @@ def data_config(source: Path, times: int, storage: str = "float32", held_out: in
         "levels": list(range(19)),
         "anomaly_period": "all",
         "storage": storage,
-        "periods": {name: {"start": start, "end": end} for name, (start, end) in spans.items()},
+        "periods": om4_periods(times, held_out),
     }
     return parse(DataConfig, tree, "benchmark")
 

@@ -5,20 +5,17 @@ import importlib
 from functools import partial
 from pathlib import Path
 
-from launchers.config import VARIABLE, LaunchConfig, Slurm, load_launch_config
+from launchers.config import VARIABLE, LaunchConfig, load_launch_config
 from launchers.jobs import TrackedJob, UntrackedJob
 from launchers.slurm import Mode, Work
 from launchers.submit import submit
 from ocean_emulators.datasets.config import DataSections
-from ocean_emulators.datasets.statistics.stored import read_statistics
-from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.jobs.base import Job
 from ocean_emulators.plan import look_again, look_ahead
 from ocean_emulators.programs import ending_well
 from ocean_emulators.streams import outliving_readers
-from ocean_emulators.tracking import Provenance
 from ocean_emulators.workspace import Workspace
 
 STAGES = ("prepare", "stats", "train", "evaluate", "compare")
@@ -27,7 +24,7 @@ STAGES = ("prepare", "stats", "train", "evaluate", "compare")
 def main(stage: str, launch: Path | None = None, mode: Mode = "wait") -> None:
     """Check the whole experiment, so that none fails after hours at what could be known before; then run a stage of it."""
     workspace, config = Workspace.here(), load_launch_config(launch)
-    if mode != "wait" and not (isinstance(config, Slurm) and stage in config.stages):
+    if mode != "wait" and not config.submits(stage):
         raise UserError(f"--{mode}: stage {stage} is not submitted to a cluster by this launch configuration")
     experiment = load_experiment(workspace.params)
     if stage == "prepare":
@@ -51,16 +48,14 @@ def main(stage: str, launch: Path | None = None, mode: Mode = "wait") -> None:
 def _do_untracked(stage: str, experiment: Experiment, config: LaunchConfig, mode: Mode, job: Job) -> None:
     """Preparation and statistics: also in this process dask takes their pieces elsewhere where it is asked to."""
     work = UntrackedJob(job)
-    if isinstance(config, Slurm) and stage in config.stages:
+    if config.submits(stage):
         submit(Work(stage, experiment.name, job, work), config, mode)
     else:
         work()
 
 
 def _do_tracked(stage: str, experiment: Experiment, config: LaunchConfig, mode: Mode, job: Job) -> None:
-    statistics = read_statistics(store_path(job.workspace.statistics, experiment.data.grids[0]))
-    provenance = Provenance(experiment.dump(), statistics.fingerprint)
-    submit(Work(stage, experiment.name, job, TrackedJob(stage, job, experiment, provenance)), config, mode)
+    submit(Work(stage, experiment.name, job, TrackedJob.of(stage, job, experiment)), config, mode)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 import argparse
 import time
-from pathlib import Path
 
 from launchers.queue import ask, state_of
-from launchers.submitted import Submitted, jobs_in
+from launchers.submitted import Submitted, jobs_in, logs_of
 from launchers.watch import until_ended
 from ocean_emulators.errors import UserError
 from ocean_emulators.workspace import Workspace
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def list_jobs(options: argparse.Namespace) -> None:
     """A line for each job."""
-    found = jobs_in(_logs())
+    found = jobs_in(logs_of(Workspace.here()))
     for job in found if options.all else found[:_SHOWN]:
         at = time.strftime("%F %T", time.localtime(job.at))
         print(f"{job.id:<12} {at}  {job.stage:<9} {job.experiment:<24} {state_of(job.id)}")
@@ -53,12 +52,8 @@ def cancel(options: argparse.Namespace) -> None:
     print(f"job {job.id} ({job.stage} of {job.experiment}) is cancelled; what it has saved is kept")
 
 
-def _logs() -> Path:
-    return Workspace.here().scratch / "jobs"
-
-
 def _find(number: str) -> Submitted:
-    known = {job.id: job for job in jobs_in(_logs())}
+    known = {job.id: job for job in jobs_in(logs_of(Workspace.here()))}
     if number not in known:
         raise UserError(
             f"job {number} was not submitted from this project; `ocean-emulators jobs` lists those that were"

@@ -28,6 +28,15 @@ class LaunchConfig(Config):
     prepare: Resources = Resources()
     """what preparing data and taking their statistics may use"""
 
+    @property
+    def ranks(self) -> int:
+        """How many processes train together."""
+        return 1
+
+    def submits(self, stage: str) -> bool:
+        """Whether a stage is a cluster's job."""
+        return False
+
 
 class Inline(LaunchConfig):
     where: Literal["inline"] = "inline"
@@ -39,6 +48,11 @@ class Local(LaunchConfig):
     """training by several processes on this machine, each with a share of every batch"""
     processes: Processes = 1
     """how many; on GPUs, one for each. The result is the same to rounding"""
+
+    @property
+    def ranks(self) -> int:
+        """How many processes train together."""
+        return self.processes
 
 
 class Slurm(LaunchConfig):
@@ -78,6 +92,15 @@ class Slurm(LaunchConfig):
     """command that Python is run by, such as `apptainer exec --nv ocean.sif`; the container needs this project's packages"""
     python: str | None = None
     """the interpreter on the nodes, or in the container; null takes the one that submits"""
+
+    @property
+    def ranks(self) -> int:
+        """How many processes train together."""
+        return self.nodes * self.processes
+
+    def submits(self, stage: str) -> bool:
+        """Whether a stage is a cluster's job."""
+        return stage in self.stages
 
 
 KINDS: dict[str, type[LaunchConfig]] = {"inline": Inline, "local": Local, "slurm": Slurm}

@@ -18,7 +18,7 @@ import torch
 
 from launchers.config import VARIABLE, LaunchConfig, Local, Slurm, load_launch_config
 from launchers.queue import ask
-from launchers.submitted import jobs_in
+from launchers.submitted import jobs_in, logs_of
 from ocean_emulators.config.base import did_you_mean, parse
 from ocean_emulators.config.render import render
 from ocean_emulators.errors import UserError
@@ -26,7 +26,7 @@ from ocean_emulators.experiment import Experiment
 from ocean_emulators.files import write_text
 from ocean_emulators.programs import RESUME_ME, USER_ERROR
 from ocean_emulators.tensors import load_tensors
-from ocean_emulators.testing.coded_ocean import om4_times, write_om4
+from ocean_emulators.testing.coded_ocean import om4_periods, write_om4
 from ocean_emulators.tracking import TRACKERS
 from ocean_emulators.workspace import Workspace
 
@@ -75,22 +75,24 @@ class Drill:
     @property
     def job(self) -> str:
         """The number of the cluster's job."""
-        return jobs_in(self.root / ".scratch" / "jobs")[0].id
+        return jobs_in(logs_of(Workspace(self.root, self.root)))[0].id
 
-    def until_saved(self, process: "subprocess.Popen[str]") -> None:
-        """Until a state was saved.
+    def start_until_saved(self, tracker: str = "none") -> "subprocess.Popen[str]":
+        """The stage, once its training has saved a state.
 
         Raises
         ------
         UserError
-            If the training ends before.
+            If it ends before.
         """
+        process = self.start(tracker)
         deadline = time.monotonic() + _PATIENCE_S
         while not self.states:
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
                 raise UserError(f"drill: the training saved nothing; it said:\n{self.said}")
             time.sleep(0.05)
+        return process
 
     def weights(self) -> dict[str, Any]:
         """What was trained."""
@@ -109,8 +111,7 @@ def undisturbed(drill: Drill) -> "subprocess.Popen[str]":
 
 def killed(drill: Drill) -> "subprocess.Popen[str]":
     """The training's processes end at once, as where memory runs out."""
-    process = drill.start()
-    drill.until_saved(process)
+    process = drill.start_until_saved()
     if isinstance(drill.config, Slurm):
         ask("scancel", "--signal=KILL", drill.job)
     else:
@@ -120,8 +121,7 @@ def killed(drill: Drill) -> "subprocess.Popen[str]":
 
 def told_to_stop(drill: Drill) -> "subprocess.Popen[str]":
     """The signal of a preemption; a cluster's job is requeued."""
-    process = drill.start()
-    drill.until_saved(process)
+    process = drill.start_until_saved()
     if isinstance(drill.config, Slurm):
         ask("scancel", "--signal=USR2", drill.job)
     else:
@@ -131,8 +131,7 @@ def told_to_stop(drill: Drill) -> "subprocess.Popen[str]":
 
 def time_limit(drill: Drill) -> "subprocess.Popen[str]":
     """A cluster's job comes to its time limit, which is lowered to a minute: for trainings that take longer."""
-    process = drill.start()
-    drill.until_saved(process)
+    process = drill.start_until_saved()
     ask("scontrol", "update", f"jobid={drill.job}", "timelimit=1")
     return process
 
@@ -144,8 +143,7 @@ def full_disk(drill: Drill) -> "subprocess.Popen[str]":
 
 def lost_tracker(drill: Drill) -> "subprocess.Popen[str]":
     """MLflow's database becomes unreadable while the training runs."""
-    process = drill.start(tracker="mlflow")
-    drill.until_saved(process)
+    process = drill.start_until_saved(tracker="mlflow")
     database = drill.root / "mlflow.db"
     content = database.read_bytes()
     database.write_bytes(b"lost" * (len(content) // 4))
@@ -234,7 +232,7 @@ def _go_through(drill: Drill, trial: Trial) -> Outcome:
 def _trainers(process: "subprocess.Popen[str]", config: LaunchConfig) -> list[psutil.Process]:
     """The processes that train: by rank, where the stage has several."""
     whole = psutil.Process(process.pid)
-    if not (isinstance(config, Local)):
+    if not isinstance(config, Local):
         return [whole]
     below = [child for child in whole.children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
     return sorted(below, key=lambda child: child.create_time())
@@ -263,13 +261,6 @@ def _prepare(root: Path, workspace: Workspace, config: LaunchConfig, epochs: int
 
 
 def _experiment(config: LaunchConfig, epochs: int) -> Experiment:
-    days = [f"{t.year:04d}-{t.month:02d}-{t.day:02d}" for t in om4_times(TIMES)]
-    spans = {
-        "train": (days[0], days[-2 * HELD_OUT - 1]),
-        "validation": (days[-2 * HELD_OUT], days[-HELD_OUT - 1]),
-        "test": (days[-HELD_OUT], days[-1]),
-    }
-    windows = max(16, config.nodes * config.processes if isinstance(config, Slurm) else getattr(config, "processes", 1))
     tree = {
         "name": "drill",
         "data": {
@@ -277,12 +268,12 @@ def _experiment(config: LaunchConfig, epochs: int) -> Experiment:
             "prognostic": ["thetao", "so", "zos"],
             "forcing": ["tauuo", "hfds"],
             "levels": [0, 1],
-            "periods": {name: {"start": start, "end": end} for name, (start, end) in spans.items()},
+            "periods": om4_periods(TIMES, HELD_OUT),
         },
         "model": {"type": "samudra", "widths": [16, 24], "dilation": [1, 2], "expansion": 1, "norm": "batch"},
         "train": {
             "epochs": epochs,
-            "batch_size": windows,
+            "batch_size": max(16, config.ranks),
             "rollout_steps": [1],
             "learning_rate": 3e-3,
             "input_noise": 0.2,

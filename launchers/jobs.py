@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from launchers.record import record_results
+from ocean_emulators.datasets.statistics.stored import read_statistics
+from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.distributed import Ranks
 from ocean_emulators.errors import UserError, brief
 from ocean_emulators.experiment import Experiment
@@ -21,6 +23,12 @@ class TrackedJob:
     job: Job
     experiment: Experiment
     provenance: Provenance
+
+    @classmethod
+    def of(cls, stage: str, job: Job, experiment: Experiment) -> "TrackedJob":
+        """With the statistics that are at hand now as part of its identity."""
+        statistics = read_statistics(store_path(job.workspace.statistics, experiment.data.grids[0]))
+        return cls(stage, job, experiment, Provenance(experiment.dump(), statistics.fingerprint))
 
     def __call__(self) -> None:
         """Do the work unless it was done before, and record it; earlier stages, too, that this record does not hold.

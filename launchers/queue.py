@@ -29,11 +29,6 @@ class JobState:
         """Whether it will not run any more."""
         return self.state not in _WAITING | _RUNNING | _COMING_BACK
 
-    @property
-    def running(self) -> bool:
-        """Whether it has its nodes."""
-        return self.state in _RUNNING
-
     def __str__(self) -> str:
         """As it is told."""
         reason = f" ({self.reason.replace('_', ' ')})" if self.reason not in ("", "None") else ""

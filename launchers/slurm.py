@@ -18,7 +18,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from launchers.config import Slurm
 from launchers.queue import ask, state_of
 from launchers.remote import HOLD_BACK_SIGNALS, RemoteWork
-from launchers.submitted import Submitted, jobs_in, one_at_a_time
+from launchers.submitted import Submitted, jobs_in, logs_of, one_at_a_time
 from launchers.watch import follow
 from ocean_emulators.errors import UserError
 from ocean_emulators.jobs.base import Job, results_of
@@ -42,7 +42,7 @@ class Work:
     @property
     def logs(self) -> Path:
         """Where a cluster's jobs leave what they print."""
-        return self.job.workspace.scratch / "jobs"
+        return logs_of(self.job.workspace)
 
 
 Mode = Literal["wait", "detach", "dry-run"]

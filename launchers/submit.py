@@ -12,7 +12,7 @@ from ocean_emulators.distributed import Ranks
 
 def submit(work: Work, config: LaunchConfig, mode: Mode = "wait") -> None:
     """Have work, which is picklable, done; what it raises is raised here."""
-    if isinstance(config, Slurm) and work.stage in config.stages:
+    if isinstance(config, Slurm) and config.submits(work.stage):
         run_on_slurm(work, config, mode)
     elif isinstance(config, Local) and work.shared and Ranks.from_environment().world_size == 1:
         run_on_ranks(work.call, config.processes, work.logs)

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from ocean_emulators.files import write_text
+from ocean_emulators.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,14 @@ class Submitted:
         """What the first process, and the cluster, complain of."""
         return self.logs / f"{self.id}_0_log.err"
 
-    @property
-    def log_files(self) -> list[Path]:
-        """Of all processes."""
-        return sorted(self.logs.glob(f"{self.id}_*_log.*"))
-
     def save(self) -> None:
         """Keep it."""
         write_text(self.logs / f"{self.id}.json", json.dumps(asdict(self), default=str, indent=1) + "\n")
+
+
+def logs_of(workspace: Workspace) -> Path:
+    """Where a project's jobs leave what they print, and are found again."""
+    return workspace.scratch / "jobs"
 
 
 def jobs_in(logs: Path) -> list[Submitted]:

@@ -14,13 +14,10 @@ from launchers.slurm import Work, submit_array
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.yaml_files import load_yaml
-from ocean_emulators.datasets.statistics.stored import read_statistics
-from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.jobs.train import TrainJob
 from ocean_emulators.plan import look_again
-from ocean_emulators.tracking import Provenance
 from ocean_emulators.workspace import Workspace
 
 _COMMAS = re.compile(r",(?![^\[{]*[\]}])")
@@ -89,10 +86,8 @@ def _work(variant: list[str], workspace: Workspace, config: LaunchConfig) -> Wor
     tree = apply_overrides(Experiment, load_yaml(workspace.params), variant)
     experiment = parse(Experiment, tree, f"{workspace.params.name} with {' '.join(variant)}")
     look_again(experiment, workspace)
-    statistics = read_statistics(store_path(workspace.statistics, experiment.data.grids[0]))
     job = TrainJob.of(experiment.training, workspace, config.runtime)
-    provenance = Provenance(experiment.dump(), statistics.fingerprint)
-    return Work("train", experiment.name, job, TrackedJob("train", job, experiment, provenance))
+    return Work("train", experiment.name, job, TrackedJob.of("train", job, experiment))
 
 
 def _dvc(workspace: Workspace, *arguments: str) -> None:

@@ -140,6 +140,16 @@ def om4_times(n: int) -> np.ndarray:
     return np.asarray(cftime.num2date(days, _TIME_UNITS, calendar="julian"))
 
 
+def om4_periods(n: int, held_out: int) -> dict[str, dict[str, str]]:
+    """Of `om4_times(n)`, as a configuration has them: the last to test, as many before to validate, the others to train."""
+    days = [f"{t.year:04d}-{t.month:02d}-{t.day:02d}" for t in om4_times(n)]
+    return {
+        "train": {"start": days[0], "end": days[-2 * held_out - 1]},
+        "validation": {"start": days[-2 * held_out], "end": days[-held_out - 1]},
+        "test": {"start": days[-held_out], "end": days[-1]},
+    }
+
+
 def _days_by_year(n_years: int) -> Iterator[np.ndarray]:
     for year in range(_FIRST_YEAR, _FIRST_YEAR + max(1, n_years)):
         first = cftime.date2num(cftime.datetime(year, 1, 1, calendar="julian"), _TIME_UNITS, calendar="julian")

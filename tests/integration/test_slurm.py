@@ -156,7 +156,8 @@ def test_dvc_repro_trains_and_evaluates_on_the_cluster(project: Project, cluster
     same_weights(project, of_local)
     stages = {job.stage: job for job in jobs_in(project.root / ".scratch/jobs")}
     assert set(stages) == {"train", "evaluate"}
-    assert len(stages["train"].log_files) == 4, "of each process, what it prints and what it complains of"
+    logs = list(project.root.glob(f".scratch/jobs/{stages['train'].id}_*_log.*"))
+    assert len(logs) == 4, "of each process, what it prints and what it complains of"
     (run,) = project.runs()
     assert run.info.status == "FINISHED"
     assert "Data and pipelines are up to date" in project.run("dvc", "repro", **environment(cluster))
