@@ -13,7 +13,8 @@ from ocean_emulators.datasets.config import DataSections
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.jobs.base import Job
-from ocean_emulators.plan import look_again, look_ahead
+from ocean_emulators.outlook import Outlook, look_again, look_ahead
+from ocean_emulators.plan import plan_of
 from ocean_emulators.programs import ending_well
 from ocean_emulators.streams import outliving_readers
 from ocean_emulators.workspace import Workspace
@@ -27,12 +28,9 @@ def main(stage: str, launch: Path | None = None, mode: Mode = "wait") -> None:
     if mode != "wait" and not config.submits(stage):
         raise UserError(f"--{mode}: stage {stage} is not submitted to a cluster by this launch configuration")
     experiment = load_experiment(workspace.params)
-    if stage == "prepare":
-        look_ahead(experiment)
-    else:
-        look_again(experiment, workspace)
+    outlook = look_ahead(experiment) if stage == "prepare" else look_again(experiment, workspace)
     run = importlib.import_module(f"ocean_emulators.stages.{stage}").main  # what the other stages need takes seconds
-    tracked = partial(_do_tracked, stage, experiment, config, mode)
+    tracked = partial(_do_tracked, stage, experiment, outlook, config, mode)
     match stage:
         case "prepare" | "stats":
             here = partial(_do_untracked, stage, experiment, config, mode)
@@ -54,8 +52,11 @@ def _do_untracked(stage: str, experiment: Experiment, config: LaunchConfig, mode
         work()
 
 
-def _do_tracked(stage: str, experiment: Experiment, config: LaunchConfig, mode: Mode, job: Job) -> None:
-    submit(Work(stage, experiment.name, job, TrackedJob.of(stage, job, experiment)), config, mode)
+def _do_tracked(
+    stage: str, experiment: Experiment, outlook: Outlook, config: LaunchConfig, mode: Mode, job: Job
+) -> None:
+    plan = partial(plan_of, experiment, outlook)
+    submit(Work(stage, experiment.name, job, TrackedJob.of(stage, job, experiment), plan), config, mode)
 
 
 if __name__ == "__main__":

@@ -99,8 +99,8 @@ class Slurm(LaunchConfig):
         return self.nodes * self.processes
 
     def submits(self, stage: str) -> bool:
-        """Whether a stage is a cluster's job."""
-        return stage in self.stages
+        """Whether a stage is a cluster's job; a probe is what a training is."""
+        return ("train" if stage == "probe" else stage) in self.stages
 
 
 KINDS: dict[str, type[LaunchConfig]] = {"inline": Inline, "local": Local, "slurm": Slurm}

@@ -16,13 +16,16 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from launchers.config import Slurm
+from launchers.estimate import evaluation_lines, training_lines
+from launchers.partition import require_room
 from launchers.queue import ask, state_of
 from launchers.remote import HOLD_BACK_SIGNALS, RemoteWork
 from launchers.submitted import Submitted, jobs_in, logs_of, one_at_a_time
-from launchers.watch import follow
+from launchers.watch import follow, follow_all
 from ocean_emulators.errors import UserError
 from ocean_emulators.jobs.base import Job, results_of
 from ocean_emulators.jobs.train import TrainJob
+from ocean_emulators.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,13 @@ class Work:
     experiment: str
     job: Job
     call: Callable[[], None]
+    plan: Callable[[], Plan] | None = None
+    """makes that of the experiment, which takes seconds: asked for where it is told"""
 
     @property
     def shared(self) -> bool:
         """Whether several processes can do it together."""
-        return self.stage == "train"
+        return self.stage in ("train", "probe")
 
     @property
     def logs(self) -> Path:
@@ -127,6 +132,26 @@ def submit_array(works: Sequence[Work], config: Slurm, at_once: int) -> None:
             _keep(work, config, job.job_id)
 
 
+def run_array(works: Sequence[Work], config: Slurm, at_once: int) -> None:
+    """Submit an array as `submit_array` does, and wait until all is done.
+
+    Raises
+    ------
+    UserError
+        If SLURM refuses it, or a job ends without results.
+    Interrupted
+        At Ctrl-C.
+    """
+    submit_array(works, config, at_once)
+    left = [work for work in works if not results_of(work.job).is_dir()]
+    follow_all({_who_did(work): results_of(work.job) for work in left})
+
+
+def _who_did(work: Work) -> Submitted:
+    """The last job that was to do the work."""
+    return next(job for job in jobs_in(work.logs) if job.folder == work.job.folder)
+
+
 def _who_does(work: Work) -> Submitted | None:
     """The job that does the work already, if any."""
     same = (job for job in jobs_in(work.logs) if job.folder == work.job.folder)
@@ -149,8 +174,15 @@ def _keep(work: Work, config: Slurm, number: str) -> Submitted:
 
 
 def plan_lines(work: Work, config: Slurm) -> list[str]:
-    """What is asked of the cluster."""
+    """What is asked of the cluster, what it has, and what the work will take.
+
+    Raises
+    ------
+    UserError
+        If the cluster has no place for it.
+    """
     nodes, processes = _size(work, config)
+    places = require_room(config.partition, nodes, config.hours)
     parts = [f"{nodes} node(s) with {processes} process(es) of {config.cpus} core(s)"]
     if config.gpus:
         hours = nodes * processes * config.gpus * config.hours
@@ -160,8 +192,20 @@ def plan_lines(work: Work, config: Slurm) -> list[str]:
     where = f" in partition {config.partition}" if config.partition else ""
     return [
         f"{work.stage} of {work.experiment}: a SLURM job{where} of at most {config.hours:g} h: {', '.join(parts)}",
+        *map(str, places),
+        *_estimate(work, config),
         f"state and results: {work.job.folder}; logs: {work.logs}",
     ]
+
+
+def _estimate(work: Work, config: Slurm) -> list[str]:
+    match work.stage:
+        case "train" if work.plan:
+            return training_lines(work.plan(), config)
+        case "evaluate" if work.plan:
+            return evaluation_lines(work.plan())
+        case _:
+            return []
 
 
 def batch_script(work: Work, config: Slurm) -> str:

@@ -1,12 +1,12 @@
-"""Has a job done where the launch configuration says, and waits for it."""
+"""Has jobs done where the launch configuration says, and waits for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import submitit
 
 from launchers.config import LaunchConfig, Local, Slurm
 from launchers.local import run_on_ranks
-from launchers.slurm import Mode, Work, run_on_slurm
+from launchers.slurm import Mode, Work, run_array, run_on_slurm
 from ocean_emulators.distributed import Ranks
 
 
@@ -18,6 +18,15 @@ def submit(work: Work, config: LaunchConfig, mode: Mode = "wait") -> None:
         run_on_ranks(work.call, config.processes, work.logs)
     else:
         _run_here(work.call, work)
+
+
+def submit_all(works: Sequence[Work], config: LaunchConfig, at_once: int) -> None:
+    """Have works of one stage done: on a cluster side by side, as an array of jobs of which so many run at once."""
+    if isinstance(config, Slurm) and config.submits(works[0].stage):
+        run_array(works, config, at_once)
+    else:
+        for work in works:
+            submit(work, config)
 
 
 def _run_here(call: Callable[[], None], work: Work) -> None:

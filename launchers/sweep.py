@@ -6,10 +6,12 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from launchers.config import VARIABLE, LaunchConfig, Slurm, load_launch_config
 from launchers.jobs import TrackedJob
+from launchers.probe import probe
 from launchers.slurm import Work, submit_array
 from ocean_emulators.config.base import parse
 from ocean_emulators.config.overrides import apply_overrides
@@ -17,7 +19,8 @@ from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.jobs.train import TrainJob
-from ocean_emulators.plan import look_again
+from ocean_emulators.outlook import look_again
+from ocean_emulators.plan import Plan, plan_of
 from ocean_emulators.workspace import Workspace
 
 _COMMAS = re.compile(r",(?![^\[{]*[\]}])")
@@ -34,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at-once", type=int, default=256, help="jobs that run at the same time (default: %(default)s)"
     )
+    parser.add_argument(
+        "--probe", action="store_true", help="first try some steps of the variant that takes most memory, see `probe`"
+    )
     parser.set_defaults(run=run)
 
 
@@ -47,6 +53,9 @@ def run(options: argparse.Namespace) -> None:
         )
     variants = combinations(options.overrides)
     works = [_work(variant, workspace, config) for variant in variants]
+    if options.probe:
+        plans = [work.plan() for work in works if work.plan]
+        probe(max(plans, key=Plan.training_gib), workspace, config)
     submit_array(works, config, options.at_once)
     name = f"sweep-{time.strftime('%m%d-%H%M%S')}"
     for number, variant in enumerate(variants):
@@ -85,9 +94,9 @@ def _work(variant: list[str], workspace: Workspace, config: LaunchConfig) -> Wor
     """The training of a variant."""
     tree = apply_overrides(Experiment, load_yaml(workspace.params), variant)
     experiment = parse(Experiment, tree, f"{workspace.params.name} with {' '.join(variant)}")
-    look_again(experiment, workspace)
+    plan = partial(plan_of, experiment, look_again(experiment, workspace))
     job = TrainJob.of(experiment.training, workspace, config.runtime)
-    return Work("train", experiment.name, job, TrackedJob.of("train", job, experiment))
+    return Work("train", experiment.name, job, TrackedJob.of("train", job, experiment), plan)
 
 
 def _dvc(workspace: Workspace, *arguments: str) -> None:

@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from launchers.queue import GONE, JobState, ask, state_of
@@ -48,6 +49,10 @@ def follow(job: Submitted, results: Path) -> None:
         state = until_ended(job)
     except KeyboardInterrupt:
         raise Interrupted(_leave_or_cancel(job)) from None
+    _require_results(job, state, results)
+
+
+def _require_results(job: Submitted, state: JobState, results: Path) -> None:
     deadline = time.monotonic() + _LATE_S
     while state.state == "COMPLETED" and not results.is_dir() and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -55,8 +60,33 @@ def follow(job: Submitted, results: Path) -> None:
         raise UserError(_explain(job, state))
 
 
-def until_ended(job: Submitted) -> JobState:
-    """Tell where a job is and what its first process prints; the state that it has ended in.
+def follow_all(jobs: Mapping[Submitted, Path]) -> None:
+    """Tell where jobs are, until all have ended, and have left their results in a folder each.
+
+    Raises
+    ------
+    UserError
+        If one ends without: after the others have ended, saying why for each.
+    Interrupted
+        At Ctrl-C; the jobs go on.
+    """
+    try:
+        ends = {job: until_ended(job, silent=True) for job in jobs}
+    except KeyboardInterrupt:
+        numbers = ", ".join(job.id for job in jobs)
+        raise Interrupted(f"jobs {numbers} go on: run this again to wait for them") from None
+    failures = []
+    for job, results in jobs.items():
+        try:
+            _require_results(job, ends[job], results)
+        except UserError as error:
+            failures.append(str(error))
+    if failures:
+        raise UserError("\n".join(failures))
+
+
+def until_ended(job: Submitted, silent: bool = False) -> JobState:
+    """Tell where a job is and, unless `silent`, what its first process prints; the state that it has ended in.
 
     Raises
     ------
@@ -77,7 +107,7 @@ def until_ended(job: Submitted) -> JobState:
             again = f", requeued {state.restarts} times so far" if state.restarts else ""
             print(f"job {job.id} ({job.stage}): {state}{again}", flush=True)
             last, pause, changed = state, _POLL_S[0], time.monotonic()
-        if log.pass_on():
+        if not silent and log.pass_on():
             pause = _POLL_S[0]
         if state.ended or (state.state == "PREEMPTED" and time.monotonic() - changed > _COMING_BACK_S):
             return state

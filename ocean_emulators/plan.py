@@ -1,32 +1,20 @@
-"""What an experiment will do and cost, known before any work, and what is refused because it can't work."""
+"""What an experiment will do and cost, known before any work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
-import numpy as np
-import torch
-
-from ocean_emulators.cost import (
-    TRAINING_COPIES,
-    Cost,
-    build_without_values,
-    cost_of_model_step,
-    memory_of,
-    require_memory,
-)
-from ocean_emulators.datasets.preparation.coarsening import resolutions
-from ocean_emulators.datasets.source.selection import select
-from ocean_emulators.datasets.store.packed_store import open_store, store_path
-from ocean_emulators.errors import UserError
+from ocean_emulators.cost import Cost, build_without_values, cost_of_model_step
+from ocean_emulators.datasets.loading.samplers import BatchSampler
 from ocean_emulators.eval.config import FILE_BYTES
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.models.base import PRECISIONS, OceanContext, Precision
 from ocean_emulators.models.layers.activation_checkpointing import CHECKPOINTING, Checkpointing
 from ocean_emulators.models.released.weights import Weights
 from ocean_emulators.ocean import calendar
-from ocean_emulators.ocean.grid import Grid
-from ocean_emulators.workspace import Workspace
+from ocean_emulators.outlook import Outlook, look_ahead, times_of_periods, within_periods
+from ocean_emulators.parallel import GIB
+from ocean_emulators.train.rollout_steps import Phases
 
 _BYTES = 4
 _COPIES = 3
@@ -41,20 +29,15 @@ _SCORING_ROWS = 26
 
 @dataclass(frozen=True)
 class Plan:
-    """What an experiment will do, known from the source's metadata before any work."""
+    """What an experiment will do."""
 
     experiment: Experiment
-    grids: Mapping[str, tuple[int, int]]
-    """(lat, lon) by the name of the grid"""
+    outlook: Outlook
     step_days: float
     times: dict[str, int]
     """number of times in each period"""
     gaps: dict[str, int]
     """number of steps in each period that a leap day makes one day longer"""
-    windows: Mapping[str, int]
-    """number of training windows, validation windows, forecast starts, and steps of the free run"""
-    wet_cells: Mapping[str, int]
-    """of all channels together, by the name of the grid"""
     costs: dict[tuple[Precision, Checkpointing], Cost]
     """of a model step, on the largest grid that is trained on, by precision and by what is kept for back-propagation"""
     memory_gib: dict[str, float]
@@ -67,6 +50,32 @@ class Plan:
         """Of a model step as the experiment makes it."""
         model = self.experiment.model
         return self.costs[model.precision, model.checkpointing]
+
+    @property
+    def optimiser_steps(self) -> int:
+        """Of the whole training, at least: epochs of shorter rollouts have a few windows more than are counted here."""
+        training = self.experiment.train
+        sizes = dict.fromkeys(self.experiment.training.passes, self.outlook.windows["train"])
+        return training.epochs * len(
+            BatchSampler(sizes, training.batch_size, training.seed, self.experiment.training.passes)
+        )
+
+    @property
+    def training_flops(self) -> float:
+        """Arithmetic of the whole training but for its validation; at most, where it is on several grids."""
+        training = self.experiment.train
+        phases = Phases(training)
+        of_epochs = (phases.phases[phases.of(epoch)] for epoch in range(training.epochs))
+        model_steps = sum(
+            sum(k * p for k, p in zip(phase.steps, phase.probabilities, strict=True)) for phase in of_epochs
+        )
+        return sum(training.passes) * self.outlook.windows["train"] * model_steps * self.cost.training_flops
+
+    def training_gib(self, processes: int = 1) -> float:
+        """Memory, GiB, that each of so many processes takes to train, beside the data that are held."""
+        trained = {name: self.outlook.contexts[name] for name in self.experiment.training.passes}
+        batch = -(-self.experiment.train.batch_size // processes)
+        return _training_bytes(self.experiment, self.cost, trained, batch) / GIB
 
     def largest_batches(self, memory_bytes: float) -> dict[tuple[Precision, Checkpointing], int]:
         """How many windows could be trained on together in so much memory."""
@@ -94,12 +103,18 @@ def make_plan(
         As `look_ahead`, and for weights of another model.
     """
     outlook = look_ahead(experiment, memory_bytes)
-    data, model = experiment.data, experiment.model
-    trained = {name: outlook.contexts[name] for name in experiment.training.passes}
     if weights:
+        data = experiment.data
         weights.require_channels([channel.name for channel in data.prognostic_channels + data.forcing_channels])
-        weights.require_fit(build_without_values(model, [*outlook.contexts.values()]))
-    largest = max(trained, key=lambda name: trained[name].mask.numel())
+        weights.require_fit(build_without_values(experiment.model, [*outlook.contexts.values()]))
+    return plan_of(experiment, outlook, variants)
+
+
+def plan_of(experiment: Experiment, outlook: Outlook, variants: bool = False) -> Plan:
+    """The plan of an experiment that is known to work; `variants` as in `make_plan`."""
+    model = experiment.model
+    trained = {name: outlook.contexts[name] for name in experiment.training.passes}
+    largest = _largest(trained)
     kinds = [*product(PRECISIONS, CHECKPOINTING)] if variants else [(model.precision, model.checkpointing)]
     contexts = list(outlook.contexts.values())
     costs = {
@@ -109,173 +124,48 @@ def make_plan(
     state_size = outlook.contexts[experiment.evaluating.grid].mask.numel()
     memory = {
         "data held in memory": _held_bytes(experiment, outlook, times),
-        "training": _training_bytes(experiment, costs[model.precision, model.checkpointing], trained, largest),
+        "training": _training_bytes(
+            experiment, costs[model.precision, model.checkpointing], trained, experiment.train.batch_size
+        ),
         "evaluation": _evaluation_bytes(experiment, outlook, state_size),
     }
     return Plan(
         experiment=experiment,
-        grids=outlook.shapes,
+        outlook=outlook,
         step_days=calendar.step_days(outlook.time),
         times=times,
         gaps={
             name: len(calendar.leap_gaps(outlook.time[inside]))
-            for name, inside in _inside(experiment, outlook.time).items()
+            for name, inside in within_periods(experiment, outlook.time).items()
         },
-        windows=outlook.windows,
-        wet_cells=outlook.wet_cells,
         costs=costs,
-        memory_gib={name: size / 2**30 for name, size in memory.items()},
-        predictions_gib=_BYTES * outlook.windows["free run steps"] * state_size / 2**30,
+        memory_gib={name: size / GIB for name, size in memory.items()},
+        predictions_gib=_BYTES * outlook.windows["free run steps"] * state_size / GIB,
     )
 
 
-def _held_bytes(experiment: Experiment, outlook: "Outlook", times: Mapping[str, int]) -> int:
+def _largest(contexts: Mapping[str, OceanContext]) -> str:
+    """Name of the grid with most cells."""
+    return max(contexts, key=lambda name: contexts[name].mask.numel())
+
+
+def _held_bytes(experiment: Experiment, outlook: Outlook, times: Mapping[str, int]) -> int:
     per_value = _BYTES if experiment.data.storage == "float32" else _BYTES // 2
     cells = sum(outlook.wet_cells[name] for name in experiment.training.passes)
     return per_value * cells * (times["train"] + times["validation"])
 
 
-def _training_bytes(experiment: Experiment, cost: Cost, trained: Mapping[str, OceanContext], largest: str) -> int:
-    training, ocean = experiment.train, trained[largest]
-    longest = max(training.rollout_steps)
+def _training_bytes(experiment: Experiment, cost: Cost, trained: Mapping[str, OceanContext], windows: int) -> int:
+    """Of a process that trains on so many windows of a batch."""
+    ocean, longest = trained[_largest(trained)], max(experiment.train.rollout_steps)
     n_channels, (n_lat, n_lon) = ocean.n_prognostic + ocean.n_forcing, ocean.grid_shape
-    batch = training.batch_size * experiment.model.requirements.length(longest) * n_channels * n_lat * n_lon
+    batch = windows * experiment.model.requirements.length(longest) * n_channels * n_lat * n_lon
     validation = _VALIDATION_FIELDS * sum(context.mask.numel() for context in trained.values())
-    return cost.training_bytes(longest, training.batch_size) + _BYTES * (_BATCHES * batch + validation)
+    return cost.training_bytes(longest, windows) + _BYTES * (_BATCHES * batch + validation)
 
 
-def _evaluation_bytes(experiment: Experiment, outlook: "Outlook", state_size: int) -> int:
+def _evaluation_bytes(experiment: Experiment, outlook: Outlook, state_size: int) -> int:
     model, rolled_out = experiment.model, outlook.wet_cells[experiment.evaluating.grid]
     states = state_size * (model.input_states + model.output_states)
     rows = _COPIES * states + _SCORING_ROWS * rolled_out
     return _BYTES * experiment.evaluation.batch_size * rows + FILE_BYTES
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What the source's metadata say of an experiment."""
-
-    time: np.ndarray
-    """[time], of all periods"""
-    shapes: Mapping[str, tuple[int, int]]
-    """(lat, lon) of each prepared grid, by name"""
-    wet_cells: Mapping[str, int]
-    """of all channels together, by the name of the grid"""
-    windows: Mapping[str, int]
-    """see `Plan`"""
-    contexts: Mapping[str, OceanContext]
-    """of the grids that are trained on or rolled out, without their masks"""
-
-
-def look_ahead(experiment: Experiment, memory_bytes: float | None = None) -> Outlook:
-    """Check what can be known from the source before any work; nothing is computed.
-
-    Parameters
-    ----------
-    memory_bytes: what there is to train in; None stands for this machine's
-
-    Raises
-    ------
-    UserError
-        For a source, period, grid or rollout that can't work, and for a model whose weights can't be trained in the memory.
-    """
-    data = experiment.data
-    dataset = select(data)
-    prepared = {r.name: r for r in resolutions(dataset, data)[1:]}
-    chosen = data.prognostic_channels + data.forcing_channels
-    time = dataset["time"].values
-    contexts = contexts_of(experiment, {name: prepared[name].grid for name in experiment.used})
-    model = build_without_values(experiment.model, [*contexts.values()])
-    require_memory(model, TRAINING_COPIES, memory_of() if memory_bytes is None else memory_bytes)
-    return Outlook(
-        time=time,
-        shapes={name: r.grid.shape for name, r in prepared.items()},
-        wet_cells={n: int(sum(r.wet[c.mask_level].sum() for c in chosen)) for n, r in prepared.items()},
-        windows=count_windows(experiment, time),
-        contexts=contexts,
-    )
-
-
-def look_again(experiment: Experiment, workspace: Workspace) -> None:
-    """Check the same from data that are prepared, without a look at the source.
-
-    Raises
-    ------
-    UserError
-        As `look_ahead`.
-    """
-    stores = {name: open_store(store_path(workspace.prepared, name)) for name in experiment.used}
-    contexts = contexts_of(experiment, {name: store.grid for name, store in stores.items()})
-    build_without_values(experiment.model, [*contexts.values()])  # refuses a grid that it can't run on
-    count_windows(experiment, next(iter(stores.values())).time)
-
-
-def contexts_of(experiment: Experiment, grids: Mapping[str, Grid]) -> dict[str, OceanContext]:
-    """The grids that are used, by name, as a model knows them, without their masks."""
-    n_prognostic, n_forcing = len(experiment.data.prognostic_channels), len(experiment.data.forcing_channels)
-    return {name: _context(name, n_prognostic, n_forcing, grid) for name, grid in grids.items()}
-
-
-def _context(name: str, n_prognostic: int, n_forcing: int, grid: Grid) -> OceanContext:
-    """An ocean of which the grid alone is known."""
-    mask = torch.ones(n_prognostic, *grid.shape, dtype=torch.bool)
-    lat, lon = torch.tensor(grid.lat), torch.tensor(grid.lon)
-    return OceanContext(n_prognostic, n_forcing, mask, lat, lon, torch.ones(n_prognostic), name)
-
-
-def count_windows(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
-    """Number of windows in each period that trainings and rollouts can begin from, for data at times `time` [time].
-
-    Raises
-    ------
-    UserError
-        If a period is too short for what is asked of it.
-    """
-    times, step = times_of_periods(experiment, time), calendar.step_days(time)
-    needs, rollout = experiment.model.requirements, max(experiment.train.rollout_steps)
-    windows = {
-        name: len(needs.window_starts(range(times[name]), name, rollout, strides))
-        for name, strides in {"train": experiment.train.strides, "validation": (1,)}.items()
-    }
-    for share in experiment.train.passes:
-        if share > 0 and round(share * windows["train"]) == 0:
-            raise UserError(
-                f"train.passes: {share:g} of {windows['train']} windows is none; give 0 for a resolution that is not to be "
-                f"trained on, or at least {1 / windows['train']:.2g}"
-            )
-    if experiment.train.rollout_validation is not None:
-        experiment.train.rollout_validation.steps(step, needs, times["validation"])
-    lead, steps = experiment.evaluation.lead_days, experiment.evaluation.steps(step)
-    if not np.isclose(lead, steps * step):
-        fitting = " or ".join(f"{n * step:g}" for n in (int(lead / step), int(lead / step) + 1) if n)
-        raise UserError(
-            f"evaluation.lead_days: found {lead:g}, but the data have a state every {step:g} days; give a multiple of that, "
-            f"such as {fitting}"
-        )
-    for days in experiment.evaluation.report_days:
-        if round(days / step) == 0 or not np.isclose(days / step, round(days / step)):
-            raise UserError(
-                f"evaluation.report_days: found {days:g}, but the data have a state every {step:g} days; "
-                "give multiples of that"
-            )
-    starts = needs.forecast_starts(range(times["test"]), steps, experiment.evaluation.start_every)
-    if not starts:
-        reach = needs.past + 1 + needs.reach(steps)
-        raise UserError(
-            f"evaluation.lead_days: {experiment.evaluation.lead_days:g} days need {reach} times, but data.periods.test "
-            f"holds {times['test']} ({times['test'] * step:g} days); lengthen the period or shorten the forecasts"
-        )
-    windows["forecasts"] = len(starts)
-    windows["free run steps"] = needs.longest_rollout(times["test"])
-    return windows
-
-
-def times_of_periods(experiment: Experiment, time: np.ndarray) -> dict[str, int]:
-    """Number of times in each period."""
-    return {name: int(inside.sum()) for name, inside in _inside(experiment, time).items()}
-
-
-def _inside(experiment: Experiment, time: np.ndarray) -> dict[str, np.ndarray]:
-    """Which times [time] lie in each period."""
-    periods = experiment.data.periods.named
-    return {name: calendar.within(time, period.start, period.end) for name, period in periods.items()}

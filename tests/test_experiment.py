@@ -41,14 +41,14 @@ def test_the_plan_counts_what_the_data_give(
     for name in ("train", "validation"):
         period = getattr(periods, name)
         rows = Rows(store, packing, store.indices(period, name), "none")
-        assert plan.windows[name] == len(Windows(rows, name, needs, calls))
+        assert plan.outlook.windows[name] == len(Windows(rows, name, needs, calls))
         assert plan.times[name] == len(store.indices(period, name))
     rows = Rows(store, packing, store.indices(periods.test, "test"), "none")
     data = InferenceDataset(rows, "test", needs)
-    assert plan.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
+    assert plan.outlook.windows["forecasts"] == len(data.starts(6, experiment.evaluation.start_every))
     assert plan.step_days == 5
-    assert plan.grids == {"x1": store.grid.shape}
-    assert plan.wet_cells == {"x1": store.mask.sum()}
+    assert plan.outlook.shapes == {"x1": store.grid.shape}
+    assert plan.outlook.wet_cells == {"x1": store.mask.sum()}
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_the_plan_knows_the_length_of_the_free_run(
     period = experiment.data.periods.test
     rows = Rows(store, Packing.of(store, statistics), store.indices(period, "test"), "none")
     data = InferenceDataset(rows, "test", experiment.model.requirements)
-    assert make_plan(experiment).windows["free run steps"] == data.longest_rollout()
+    assert make_plan(experiment).outlook.windows["free run steps"] == data.longest_rollout()
 
 
 def test_the_plan_is_of_the_first_resolution_and_names_all(source: Path) -> None:
     plan = make_plan(changed(source, "data.coarsen=[2, 1]", "model.dilation=[1, 1]"))
-    assert plan.grids == {"x2": (8, 16), "x1": (16, 32)}
-    assert plan.wet_cells["x2"] < plan.wet_cells["x1"] < 4 * plan.wet_cells["x2"]
+    assert plan.outlook.shapes == {"x2": (8, 16), "x1": (16, 32)}
+    assert plan.outlook.wet_cells["x2"] < plan.outlook.wet_cells["x1"] < 4 * plan.outlook.wet_cells["x2"]
     with pytest.raises(UserError, match=r"data.coarsen: 3 does not divide the grid of the source, \(16, 32\)"):
         make_plan(changed(source, "data.coarsen=[1, 3]"))
 

@@ -26,7 +26,7 @@ from ocean_emulators.datasets.store.packed_store import PackedStore
 from ocean_emulators.distributed import Ranks
 from ocean_emulators.errors import Interrupted, UserError
 from ocean_emulators.experiment import Experiment
-from ocean_emulators.plan import count_windows
+from ocean_emulators.outlook import count_windows
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.train.averages import Averages
 from ocean_emulators.train.config import TrainConfig

@@ -39,7 +39,9 @@ def describe(plan: Plan) -> str:
     data, model = plan.experiment.data, plan.experiment.model
     prognostic, forcing = data.prognostic_channels, data.forcing_channels
     needs, cost = model.requirements, plan.cost
-    grids = [f"{lat} × {lon}, {plan.wet_cells[name]:,} wet cells" for name, (lat, lon) in plan.grids.items()]
+    grids = [
+        f"{lat} × {lon}, {plan.outlook.wet_cells[name]:,} wet cells" for name, (lat, lon) in plan.outlook.shapes.items()
+    ]
     lines = {
         "source": f"{data.source}, every {plan.step_days:g} days",
         "grid": f"{len(data.levels)} levels, {grids[0]}",
@@ -56,7 +58,7 @@ def describe(plan: Plan) -> str:
         period = getattr(data.periods, name)
         gaps = f", {plan.gaps[name]} gap(s) of {plan.step_days + 1:g} days" if plan.gaps[name] else ""
         lines[name] = f"{period.start} to {period.end}: {count} times, every {plan.step_days:g} days{gaps}"
-    lines["windows"] = ", ".join(f"{count} {name}" for name, count in plan.windows.items())
+    lines["windows"] = ", ".join(f"{count} {name}" for name, count in plan.outlook.windows.items())
     lines["memory"] = ", ".join(f"{name} about {size:.2f} GiB" for name, size in plan.memory_gib.items())
     lines["disk"] = f"predictions of the free run about {plan.predictions_gib:.2f} GiB, before compression"
     return "\n".join(f"{name:>10}  {text}" for name, text in lines.items())

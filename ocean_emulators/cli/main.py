@@ -16,6 +16,8 @@ COMMANDS = {
     "schema": "Print the JSON schema of an experiment, for editors.",
     "report": "Print the scores of the last comparison, where its figures are, and how to open MLflow.",
     "data": "Look at a source, or pin one that lies elsewhere.",
+    "evaluate": "Evaluate checkpoints on the test period of this experiment, side by side.",
+    "probe": "Try the first steps of a training where it would run: its memory, its speed, its length.",
     "sweep": "Train variants as an array of a cluster's jobs, each a DVC experiment.",
     "drill": "Kill, stop and starve a small training where yours would run, and see whether it ends the same.",
     "jobs": "List, tail or cancel what was submitted to a cluster.",
@@ -25,7 +27,9 @@ COMMANDS = {
 _MODULES = {
     "import": "ocean_emulators.cli.import_weights",
     "jobs": "launchers.command",
+    "evaluate": "launchers.evaluate",
     "sweep": "launchers.sweep",
+    "probe": "launchers.probe",
     "drill": "launchers.drill",
 }
 """Those that are not in the module of their name: `import` is a keyword of Python."""

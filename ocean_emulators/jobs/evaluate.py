@@ -40,19 +40,23 @@ class EvaluateJob:
     workspace: Workspace
     runtime: Runtime
     folder: Path
+    checkpoint: Path
+    """what training has left beside it is shown, too"""
 
     @classmethod
-    def of(cls, sections: EvaluateSections, workspace: Workspace, runtime: Runtime) -> "EvaluateJob":
-        """The job of an experiment on the data that are prepared, and with the checkpoint that is there, now."""
-        content = [*contents(workspace, sections.data, "test"), content_of(workspace.training.checkpoint, "train")]
-        return cls(sections, workspace, runtime, workspace.scratch_of("evaluate", sections.dump(), *content))
+    def of(
+        cls, sections: EvaluateSections, workspace: Workspace, runtime: Runtime, checkpoint: Path | None = None
+    ) -> "EvaluateJob":
+        """The job of an experiment on the data that are prepared now, with a checkpoint, or that of the experiment."""
+        path = checkpoint or workspace.training.checkpoint
+        content = [*contents(workspace, sections.data, "test"), content_of(path, "train")]
+        return cls(sections, workspace, runtime, workspace.scratch_of("evaluate", sections.dump(), *content), path)
 
     def run(self, report: Report) -> None:
         """See `Job`."""
         device = self.runtime.start()
         grid = PreparedGrid.open(self.workspace, self.sections.data, self.sections.grid, device)
-        path = self.workspace.training.checkpoint
-        stepper = build_emulator(Checkpoint.load(path), grid, path)
+        stepper = build_emulator(Checkpoint.load(self.checkpoint), grid, self.checkpoint)
         times = grid.store.indices(self.sections.data.periods.test, "test")
         rows = Rows(grid.store, grid.packing, times, "none")  # each is asked for a few times: memory stays as it is
         data = InferenceDataset(rows, "test", stepper.requirements)
@@ -63,10 +67,11 @@ class EvaluateJob:
             forecasts = score_forecasts(self.sections, emulator, scoring, files)
             free_run_sums, free_run = score_free_run(emulator, scoring, files)
             write_score_tables(forecasts, free_run_sums, grid.prognostic_std(), self.sections.evaluation, files)
-            inputs = EvaluationInputs(pd.read_csv(self.workspace.training.history), free_run)
+            training = TrainingFiles(self.checkpoint.parent)
+            history = pd.read_csv(training.history) if training.history.is_file() else pd.DataFrame()
             for draw in EVALUATION_FIGURES.values():
-                save_figures(draw(inputs), files.figures)
-            save_figures(draw_validation(read_maps(self.workspace.training)), files.figures)
+                save_figures(draw(EvaluationInputs(history, free_run)), files.figures)
+            save_figures(draw_validation(read_maps(training)), files.figures)
 
 
 def read_maps(files: TrainingFiles) -> dict[str, xr.Dataset]:

@@ -119,14 +119,14 @@ class Trainer:
             self.reports.epoch(self.place.epoch, logs | machine)
 
     def _train_epoch(self, elapsed: Callable[[], float]) -> None:
-        loader = self._loader
+        loader = self.loader
         self._sampler(self.place.epoch).set_epoch(self.place.epoch, self.place.position)
         self._validate_within(elapsed)  # where a state was saved before that was done
         title = f"epoch {self.place.epoch + 1}/{self.config.epochs}"
         with Progress(title, len(loader), self.place.position, self.ledger, self.ranks.first) as progress:
             for batch in self.ledger.waiting(loader):
                 with self.ledger.on("compute"):
-                    output = self._train_batch(batch)
+                    output = self.train_batch(batch)
                 self.place.position += 1
                 self.place.step += 1
                 self.profile.step()
@@ -143,7 +143,8 @@ class Trainer:
             with self.ledger.on("tracking"):
                 self.reports.progress(self.place.step, numbers)
 
-    def _train_batch(self, batch: Batch) -> BatchOutput:
+    def train_batch(self, batch: Batch) -> BatchOutput:
+        """An optimiser step; what came of the last of the batch's parts."""
         self.optimisation.set_learning_rate(*self._scheduled())
         total = batch.draw.total or len(batch)
         # As many on each rank, since the weights of a loss may be shared after each.
@@ -193,7 +194,7 @@ class Trainer:
         return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     @property
-    def _loader(self) -> Loader:
+    def loader(self) -> Loader:
         """Of the epoch at hand."""
         return self.loaders[self.phases.of(self.place.epoch)]
 
@@ -207,11 +208,11 @@ class Trainer:
         epochs = self.config.epochs
         if self.config.schedule.every == "epoch":
             return self.place.epoch, epochs
-        return self.place.step, self._batches
+        return self.place.step, self.batches
 
     @cached_property
-    def _batches(self) -> int:
-        """Of all epochs."""
+    def batches(self) -> int:
+        """Number of batches, and so of optimiser steps, in all epochs."""
         return sum(len(self._sampler(epoch)) for epoch in range(self.config.epochs))
 
     def _skip(
@@ -221,11 +222,11 @@ class Trainer:
         self.place.skipped += 1
         if self.place.skipped <= self.config.skip_nonfinite:
             return
-        cause = first_cause(parts, outputs, self._loader.data.windows[batch.grid], self.ranks)
+        cause = first_cause(parts, outputs, self.loader.data.windows[batch.grid], self.ranks)
         what = cause or f"the gradient {error}".rstrip()
         left_out = f", after {self.config.skip_nonfinite} that were left out" if self.config.skip_nonfinite else ""
         raise UserError(
-            f"epoch {self.place.epoch + 1}, batch {self.place.position + 1} of {len(self._loader)}: {what} "
+            f"epoch {self.place.epoch + 1}, batch {self.place.position + 1} of {len(self.loader)}: {what} "
             f"is not finite{left_out}; the weights are as they were before it, and the last saved state is kept. A lower "
             f"train.learning_rate (it is {self.optimisation.learning_rate:g} here), a longer warm-up "
             "(train.schedule.warmup_fraction) or shorter rollouts (train.rollout_steps) help; train.skip_nonfinite leaves such "
@@ -245,7 +246,7 @@ class Trainer:
         place, every = self.place, self.config.validate_steps
         if not every or place.step % every or place.validated == place.step:
             return
-        if place.position == len(self._loader) and self._validates_epoch:
+        if place.position == len(self.loader) and self._validates_epoch:
             return
         logs = self._validate(elapsed)
         self._choose(logs)
@@ -304,7 +305,7 @@ class Trainer:
         self.store.wait(must=True)
         raise Interrupted(
             f"stopped by {asked} in epoch {self.place.epoch + 1} of {self.config.epochs}, after {self.place.position} of "
-            f"{len(self._loader)} batches; the state is saved"
+            f"{len(self.loader)} batches; the state is saved"
         )
 
     def save(self) -> None:
