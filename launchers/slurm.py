@@ -24,6 +24,7 @@ from launchers.submitted import Submitted, jobs_in, logs_of, one_at_a_time
 from launchers.watch import follow, follow_all
 from ocean_emulators.errors import UserError
 from ocean_emulators.jobs.base import Job, results_of
+from ocean_emulators.jobs.probe import ProbeJob
 from ocean_emulators.jobs.train import TrainJob
 from ocean_emulators.plan import Plan
 
@@ -81,7 +82,7 @@ def run_on_slurm(work: Work, config: Slurm, mode: Mode = "wait") -> None:
 
 def _require_shares(work: Work, config: Slurm) -> None:
     nodes, processes = _size(work, config)
-    if isinstance(work.job, TrainJob) and work.job.sections.train.batch_size < nodes * processes:
+    if isinstance(work.job, TrainJob | ProbeJob) and work.job.sections.train.batch_size < nodes * processes:
         raise UserError(
             f"launch configuration: nodes: {nodes}, processes: {processes}: {nodes * processes} processes can't share the "
             f"{work.job.sections.train.batch_size} window(s) of a batch (train.batch_size); use fewer, or larger batches"
@@ -215,7 +216,7 @@ def batch_script(work: Work, config: Slurm) -> str:
 
 
 def _remote(work: Work, config: Slurm) -> RemoteWork:
-    code_now = partial(work.job.workspace.code_digest, work.stage)
+    code_now = partial(work.job.workspace.code_digest, "train" if work.stage == "probe" else work.stage)
     return RemoteWork(work.call, work.logs, config.requeues, code_now(), code_now)
 
 
