@@ -16,6 +16,7 @@ from ocean_emulators.jobs.base import Job
 from ocean_emulators.plan import look_again, look_ahead
 from ocean_emulators.programs import ending_well
 from ocean_emulators.streams import outliving_readers
+from ocean_emulators.tracking import require_trackers
 from ocean_emulators.workspace import Workspace
 
 STAGES = ("prepare", "stats", "train", "evaluate", "compare")
@@ -27,6 +28,7 @@ def main(stage: str, launch: Path | None = None, mode: Mode = "wait") -> None:
     if mode != "wait" and not config.submits(stage):
         raise UserError(f"--{mode}: stage {stage} is not submitted to a cluster by this launch configuration")
     experiment = load_experiment(workspace.params)
+    require_trackers(workspace.home)
     if stage == "prepare":
         look_ahead(experiment)
     else:

@@ -16,6 +16,7 @@ COMMANDS = {
     "schema": "Print the JSON schema of an experiment, for editors.",
     "report": "Print the scores of the last comparison, where its figures are, and how to open MLflow.",
     "data": "Look at a source, or pin one that lies elsewhere.",
+    "runs": "List the records of experiments, or send them to trackers.",
     "sweep": "Train variants as an array of a cluster's jobs, each a DVC experiment.",
     "drill": "Kill, stop and starve a small training where yours would run, and see whether it ends the same.",
     "jobs": "List, tail or cancel what was submitted to a cluster.",
