@@ -35,6 +35,7 @@ def require_database(path: Path) -> None:
         raise UserError(f"{path}: MLflow's database should be here, and something else is{_WAY_OUT}")
     with _refusing(path), closing(_connect(path)) as database:
         database.execute("BEGIN IMMEDIATE")
+        database.execute("CREATE TABLE whether_it_may_be_written (x)")
         database.execute("ROLLBACK")
         tables = _tables(database)
         revision = (
