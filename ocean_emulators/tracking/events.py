@@ -65,6 +65,7 @@ _KINDS: dict[str, type[What]] = {
     "text": Text,
     "tags": Tags,
 }
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -79,11 +80,12 @@ class Event:
 
 def to_line(event: Event) -> bytes:
     """A line of JSON, with its end. JSON has no word for what is not finite: such numbers are texts (`"NaN"`)."""
-    content = dict(vars(event.what))
-    if isinstance(event.what, Metrics):
-        content["values"] = {name: _written(value) for name, value in event.what.values.items()}
-    tree = {"at": event.at, "event": _NAMES[type(event.what)], **content}
-    return json.dumps(tree, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    tree = {"at": event.at, "event": _NAMES[type(event.what)], **vars(event.what)}
+    try:
+        return _ENCODER.encode(tree).encode() + b"\n"
+    except ValueError:
+        tree["values"] = {name: _written(value) for name, value in tree["values"].items()}
+        return _ENCODER.encode(tree).encode() + b"\n"
 
 
 def from_line(line: bytes) -> Event | None:

@@ -32,6 +32,7 @@ _SCHEMES = {"http", "https", "postgresql", "mysql", "mssql", "sqlite", "databric
 _PLUGINS = "mlflow.tracking_store"
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # at every end of a run, into what the work prints
     # Whoever sends tries again anyway: a server that is gone should be known in seconds.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -250,7 +251,7 @@ def _furnish(client: Any, run_id: str, about: About) -> None:
     data = about.tags.get("data.fingerprint", "none")
     dataset = Dataset(name="prepared", digest=data[:36], source_type="local", source=source)
     client.log_inputs(run_id, [DatasetInput(dataset)])
-    params = [Param(key, str(value)) for key, value in _flatten(about.config).items()]
+    params = [Param(key, str(value)) for key, value in _flatten(about.config).items() if key]
     for start in range(0, len(params), _MOST_PARAMS):
         client.log_batch(run_id, params=params[start : start + _MOST_PARAMS])
     client.log_dict(run_id, about.config, "config/experiment.json")

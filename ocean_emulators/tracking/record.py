@@ -203,7 +203,9 @@ class Contents:
         """The part of what happens that is not held yet, so that what is told again stands there once."""
         match what:
             case Metrics(values, step):
-                held = self.names.get(step, frozenset())
+                held = self.names.get(step)
+                if not held:
+                    return what if values else None
                 new = {name: value for name, value in values.items() if name not in held}
                 return Metrics(new, step) if new else None
             case File(path, sha256):

@@ -409,13 +409,12 @@ with ending_well():
 def test_a_run_that_was_ended_by_a_signal_is_told_to_be(home: Path, number: signal.Signals, code: int) -> None:
     root = Path(__file__).parents[2]
     environment = ENVIRONMENT | {"PYTHONPATH": str(root)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLEEP], cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout
-    assert process.stdout.readline() == b"ready\n"
-    process.send_signal(number)
-    assert process.wait(60) == code
+    command = [sys.executable, "-c", SLEEP]
+    with subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.wait(60) == code
     if number == signal.SIGKILL:
         assert "sent" in sync(home).stdout
     (run,) = runs_at(own_store(home), "tiny")
