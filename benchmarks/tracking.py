@@ -1,9 +1,10 @@
-"""What records and their copies take of a training of the default experiment, of which 2,000 metrics are told at once.
+"""What records and their copies take of a training of the default experiment: thousands of metrics a run, and a step.
 
 Trackers are served by a thread of their own. What that takes of the processor is shown, too: where there is one core for all,
 or while Python's lock is held, the training has it later.
 """
 
+import json
 import os
 import socket
 import statistics
@@ -14,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,13 @@ from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.tracking import Provenance, open_record
+from ocean_emulators.tracking.open import NONE, VARIABLE
+from ocean_emulators.tracking.record import RunFolder
 from ocean_emulators.train.parts import QUIET
 from ocean_emulators.workspace import Workspace
 
-METRICS = 2000
+AN_EPOCH, A_STEP = 200, 2000
+"""metrics that are told at the end of each epoch (3,000 a run), and, as much as anyone could ask for, after each step"""
 
 
 def step_of_default(folder: Path) -> tuple[float, int]:
@@ -48,27 +53,30 @@ def step_of_default(folder: Path) -> tuple[float, int]:
     return trainer.ledger.seconds["compute"] / steps, steps
 
 
-def cost_of_telling(home: Path, repeats: int) -> tuple[float, float]:
-    """Seconds that a step waits, and seconds of the processor until a tracker has what it told."""
+def cost_of_telling(home: Path, metrics: int, repeats: int) -> tuple[float, float]:
+    """Seconds that training waits while so many are told, and seconds of the processor until a tracker has them."""
     home.mkdir()
-    with open_record("cost", Provenance({"a": 1}, "data"), home) as record, record.stage("train"):
+    with open_record("cost", Provenance({"a": metrics}, "data"), home) as record, record.stage("train"):
 
         def tell(step: int) -> None:
-            record.log_metrics({f"train/field_{k}/loss": 1.0 / (k + step + 1) for k in range(METRICS)}, step)
+            record.log_metrics({f"train/field_{k}/loss": 1.0 / (k + step + 1) for k in range(metrics)}, step)
 
         tell(0)
-        until_sent(record.run.folder, 2)
-        began = time.process_time()
-        waited = statistics.median(seconds(lambda: tell(step)) for step in range(1, repeats + 1))  # noqa: B023
-        until_sent(record.run.folder, 2 + repeats)
-        return waited, (time.process_time() - began) / repeats
+        until_sent(record.run)
+        began, waited = time.process_time(), []
+        for step in range(1, repeats + 1):
+            waited.append(seconds(partial(tell, step)))
+        until_sent(record.run)
+        return statistics.median(waited), (time.process_time() - began) / repeats
 
 
-def until_sent(folder: Path, events: int) -> None:
-    """Wait until the tracker, if there is one, has had so many events."""
-    while os.environ["OCEAN_EMULATORS_TRACKER"] != "none" and not any(
-        int(note.read_text().split()[-1].rstrip("}")) >= events for note in folder.glob("*.sent")
-    ):
+def until_sent(run: RunFolder) -> None:
+    """Wait until the tracker, if there is one, has had all."""
+    told = len(run.events.read_bytes().splitlines())
+    while os.environ[VARIABLE] != NONE:
+        notes = [json.loads(note.read_text()) for note in run.folder.glob("*.sent")]
+        if any(note["events"] >= told for note in notes):
+            break
         time.sleep(0.05)
 
 
@@ -81,7 +89,8 @@ def server(folder: Path) -> Iterator[str]:
     store = [f"--backend-store-uri=sqlite:///{folder}/server.db", f"--artifacts-destination={folder}/files"]
     command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--workers=1", *store]
     address, quiet = f"http://127.0.0.1:{port}", subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet)
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=quiet, stderr=quiet)
     try:
         while not answers(address):
             assert process.poll() is None
@@ -101,34 +110,31 @@ def answers(address: str) -> bool:
         return False
 
 
-def shares(what: str, cost: tuple[float, float], step: float, steps: int) -> list[Result]:
-    """Of the time of an epoch at whose end they are told; and, without a bar, of a step, where every one tells so many."""
-    waited, taken = cost
-    return [
-        Result(f"{what}: share of an epoch, of the processor", taken / step / steps, 0.01),
-        Result(f"{what}: share of an epoch, that training waits", waited / step / steps, 0.01),
-        Result(f"{what}: share of a step, of the processor", taken / step, None),
-        Result(f"{what}: share of a step, that training waits", waited / step, None),
-    ]
+def shares(what: str, folder: Path, step: float, steps: int, repeats: int) -> list[Result]:
+    """Of the time of an epoch, and of a step: the latter depends on MLflow alone, and has no bar."""
+    results = []
+    for each, metrics, time_of, bar in (("an epoch", AN_EPOCH, step * steps, 0.01), ("a step", A_STEP, step, None)):
+        waited, taken = cost_of_telling(folder / f"{what} {metrics}", metrics, repeats)
+        told = f"{what}, {metrics} after {each}: share of it"
+        results.append(Result(f"{told}, of the processor", taken / time_of, bar))
+        results.append(Result(f"{told}, that training waits", waited / time_of, bar))
+    return results
 
 
 def measure(repeats: int) -> list[Result]:
     """All shares."""
-    os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    results: list[Result] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         torch.set_num_threads(1)
         step, steps = step_of_default(folder / "sample")
-        results.append(Result("seconds of a step of the default experiment", step, None))
-        os.environ["OCEAN_EMULATORS_TRACKER"] = "none"
-        results += shares("record alone", cost_of_telling(folder / "alone", repeats), step, steps)
-        os.environ["OCEAN_EMULATORS_TRACKER"] = "mlflow"
-        results += shares("MLflow's database", cost_of_telling(folder / "own", repeats), step, steps)
-        with server(folder) as address:
-            os.environ["MLFLOW_TRACKING_URI"] = address
-            results += shares("MLflow's server", cost_of_telling(folder / "served", repeats), step, steps)
+        results = [Result("seconds of a step of the default experiment", step, None)]
+        os.environ[VARIABLE] = NONE
+        results += shares("record alone", folder, step, steps, repeats)
+        os.environ[VARIABLE] = "mlflow"
+        results += shares("MLflow's database", folder, step, steps, repeats)
+        with server(folder) as os.environ["MLFLOW_TRACKING_URI"]:
+            results += shares("MLflow's server", folder, step, steps, repeats)
     return results
 
 
