@@ -17,6 +17,7 @@ from ocean_emulators.outlook import Outlook, look_again, look_ahead
 from ocean_emulators.plan import plan_of
 from ocean_emulators.programs import ending_well
 from ocean_emulators.streams import outliving_readers
+from ocean_emulators.tracking import require_trackers
 from ocean_emulators.workspace import Workspace
 
 STAGES = ("prepare", "stats", "train", "evaluate", "compare")
@@ -28,6 +29,7 @@ def main(stage: str, launch: Path | None = None, mode: Mode = "wait") -> None:
     if mode != "wait" and not config.submits(stage):
         raise UserError(f"--{mode}: stage {stage} is not submitted to a cluster by this launch configuration")
     experiment = load_experiment(workspace.params)
+    require_trackers(workspace.home)
     outlook = look_ahead(experiment) if stage == "prepare" else look_again(experiment, workspace)
     run = importlib.import_module(f"ocean_emulators.stages.{stage}").main  # what the other stages need takes seconds
     tracked = partial(_do_tracked, stage, experiment, outlook, config, mode)

@@ -145,6 +145,8 @@ def lost_tracker(drill: Drill) -> "subprocess.Popen[str]":
     """MLflow's database becomes unreadable while the training runs."""
     process = drill.start_until_saved(tracker="mlflow")
     database = drill.root / "mlflow.db"
+    while not database.is_file() and process.poll() is None:  # it is made beside the work
+        time.sleep(0.05)
     content = database.read_bytes()
     database.write_bytes(b"lost" * (len(content) // 4))
     process.wait(_PATIENCE_S)

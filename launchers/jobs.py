@@ -1,18 +1,20 @@
 """What is submitted: a job, and the record that is kept of it."""
 
-import sys
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from types import FrameType
 
 from launchers.record import record_results
 from ocean_emulators.datasets.statistics.stored import read_statistics
 from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.distributed import Ranks
-from ocean_emulators.errors import UserError, brief
+from ocean_emulators.errors import Interrupted
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.jobs.base import Job, results_of
-from ocean_emulators.tracking import Provenance, Tracker, open_tracker
+from ocean_emulators.tracking import Provenance, digests_of_inputs, open_record
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class TrackedJob:
     def of(cls, stage: str, job: Job, experiment: Experiment) -> "TrackedJob":
         """With the statistics that are at hand now as part of its identity."""
         statistics = read_statistics(store_path(job.workspace.statistics, experiment.data.grids[0]))
-        return cls(stage, job, experiment, Provenance(experiment.dump(), statistics.fingerprint))
+        inputs = digests_of_inputs(job.workspace, stage)
+        return cls(stage, job, experiment, Provenance(experiment.dump(), statistics.fingerprint, inputs))
 
     def __call__(self) -> None:
         """Do the work unless it was done before, and record it; earlier stages, too, that this record does not hold.
@@ -39,50 +42,33 @@ class TrackedJob:
             UntrackedJob(self.job)()
             return
         workspace = self.job.workspace
-        with open_tracker(self.experiment.name, self.provenance, self.stage, workspace.home) as tracker:
-            record = partial(record_results, experiment=self.experiment, tracker=tracker)
+        with _told_to_stop(), open_record(self.experiment.name, self.provenance, workspace.home) as record:
             for earlier, files in workspace.results_before(self.stage).items():
-                if earlier not in tracker.stages_done():
-                    record(earlier, files)
-                    tracker.end(earlier, succeeded=True)  # so that no later stage records it again
-                    tracker.begin(self.stage)
-            report = LastingReport(tracker)
-            if not results_of(self.job).is_dir():
-                self.job.run(report)
-            if self.stage != "train":  # which was recorded while it ran
-                record(self.stage, results_of(self.job))
-            elif report.failed:
-                self._record_late(partial(record, self.stage, results_of(self.job)))
-
-    def _record_late(self, record: Callable[[], None]) -> None:
-        try:
-            record()
-        except Exception as error:
-            raise UserError(
-                f"the tracker still takes no numbers: {brief(error)}; stage {self.stage} is done and its results are kept: "
-                "`dvc repro` records them once the tracker is back, or with OCEAN_EMULATORS_TRACKER=none does without"
-            ) from error
+                if earlier not in record.stages_done():
+                    with record.stage(earlier):
+                        record_results(earlier, files, self.experiment, record)
+            with record.stage(self.stage):
+                if not results_of(self.job).is_dir():
+                    self.job.run(record.log_metrics)
+                record_results(self.stage, results_of(self.job), self.experiment, record)
 
 
-class LastingReport:
-    """A job's reports to a tracker, whose failure is no reason to end the job: it is told once, and tried on."""
+@contextmanager
+def _told_to_stop() -> Iterator[None]:
+    """Turn SIGTERM, which would end the process without a word in its record, into `Interrupted`."""
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def __init__(self, tracker: Tracker) -> None:
-        self.tracker, self.failed = tracker, False
 
-    def __call__(self, metrics: Mapping[str, float], step: int) -> None:
-        """See `Report`."""
-        try:
-            self.tracker.log_metrics(metrics, step)
-        except Exception as error:  # of whatever store and connection
-            if not self.failed:
-                print(
-                    f"warning: the tracker took no numbers of step {step}: {brief(error)}; the work goes on, and what is "
-                    "missing is recorded at its end",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            self.failed = True
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.runtime import Runtime
-from ocean_emulators.tracking import TRACKERS, Provenance
-from ocean_emulators.tracking.none import NullTracker
+from ocean_emulators.tracking.base import TRACKERS, Copy
+from ocean_emulators.tracking.events import End, Event, Metrics
+from ocean_emulators.tracking.provenance import Provenance
+from ocean_emulators.tracking.record import About, runs_in
 from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
 from ocean_emulators.train.parts import Reports
 from ocean_emulators.train.trainer import Trainer
@@ -293,26 +295,39 @@ def test_a_folder_that_may_not_be_written_to(
 # Records
 
 
-class Failing(NullTracker):
-    """The record of a training, in memory, which is away for a while."""
+class Failing:
+    """A tracker, in memory, that is away for a while."""
+
+    id = address = "failing"
 
     def __init__(self, away: range) -> None:
-        self.away, self.calls, self.kept = away, 0, dict[int, Mapping[str, float]]()
-        self.ended: list[tuple[str, bool]] = []
+        self.away, self.calls, self.kept = away, 0, dict[int, set[str]]()
+        self.ended: list[End] = []
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+    def require(self) -> None:
+        """It can be used."""
+
+    def open(self, about: About, files: Path, known: str | None) -> Copy:
+        return self
+
+    def take(self, events: Sequence[Event], first: int) -> None:
         self.calls += 1
         if self.calls in self.away:
             raise ConnectionError("no route to the tracker")
-        self.kept[step] = metrics
+        for event in events:
+            match event.what:
+                case Metrics(values, step):
+                    self.kept.setdefault(step, set()).update(values)
+                case End():
+                    self.ended.append(event.what)
 
-    def end(self, stage: str, succeeded: bool) -> None:
-        self.ended.append((stage, succeeded))
+    def close(self) -> None:
+        """It holds nothing."""
 
 
 def tracked(workspace: Workspace, tracker: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stage `train`, with a record of it."""
-    TRACKERS.register("failing")(lambda experiment, provenance, home: tracker)
+    TRACKERS.register("failing")(lambda home: tracker)
     monkeypatch.setenv("OCEAN_EMULATORS_TRACKER", "failing")
     experiment = load_experiment(workspace.params)
     try:
@@ -324,25 +339,32 @@ def tracked(workspace: Workspace, tracker: Failing, monkeypatch: pytest.MonkeyPa
 def test_a_tracker_that_goes_away_and_comes_back(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training goes on, one warning is given, and what is missing is recorded at the end."""
+    """Training goes on, one warning is given, and the tracker gets all, once it answers."""
     configure(workspace, tiny.experiment(workspace.root / "tiny.zarr", epochs=4))
-    tracker = Failing(range(2, 4))
+    tracker = Failing(range(1, 2))
     tracked(workspace, tracker, monkeypatch)
-    assert capsys.readouterr().err.splitlines() == [
-        "warning: the tracker took no numbers of step 2: no route to the tracker; the work goes on, and what is missing is "
-        "recorded at its end"
-    ]
-    assert sorted(tracker.kept) == [1, 2, 3, 4]
-    assert all("train/mean/loss" in metrics for metrics in tracker.kept.values())
-    assert tracker.ended == [("train", True)]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith(
+        "WARNING: failing (failing) takes nothing: no route to the tracker. The work goes on; its record"
+    )
+    assert said[0].endswith("what is missing there is sent as soon as it answers, or by `ocean-emulators runs sync`")
+    assert said[1] == "failing (failing) answers again, and has all"
+    assert [step for step, names in sorted(tracker.kept.items()) if "train/mean/loss" in names] == [1, 2, 3, 4]
+    assert tracker.ended == [End("train", "done")]
     assert len(pd.read_csv(workspace.training.history)) == 4
 
 
-def test_a_tracker_that_stays_away_loses_no_training(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_stays_away_loses_nothing(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage ends well, and all is in the record."""
     configure(workspace, tiny.experiment(workspace.root / "tiny.zarr", epochs=3))
     tracker = Failing(range(1, 1000))
-    with pytest.raises(UserError, match="stage train is done and its results are kept: `dvc repro` records them"):
-        tracked(workspace, tracker, monkeypatch)
-    assert tracker.ended == [("train", False)]
-    run_stage(workspace, "train", lambda job: None)  # nothing is trained again
+    tracked(workspace, tracker, monkeypatch)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not tracker.kept
+    (run,) = runs_in(workspace.home)
+    assert run.contents().done == {"train"}
+    assert [step for step, names in run.contents().names.items() if "train/mean/loss" in names] == [1, 2, 3]
     assert len(pd.read_csv(workspace.training.history)) == 3

@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.files import digest
-from ocean_emulators.tracking.base import TRACKERS
-from ocean_emulators.tracking.none import NullTracker
-from ocean_emulators.tracking.open import VARIABLE, open_tracker
 from ocean_emulators.tracking.provenance import Provenance
 from ocean_emulators.workspace import PACKAGE, sources_digest
 
@@ -52,22 +48,3 @@ def test_changes_are_told_in_whatever_bytes_they_are(
     notes.write_bytes(text.encode(encoding))
     found = Provenance({}, "data").tags()["git.diff_sha256"]
     assert found == hashlib.sha256(git("diff", "HEAD", "--", ".").strip()).hexdigest()
-
-
-def test_a_record_that_fails_does_not_hide_why_the_work_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Broken(NullTracker):
-        def end(self, stage: str, succeeded: bool) -> None:
-            raise OSError("the store is gone")
-
-    TRACKERS.register("broken")(Broken)
-    monkeypatch.setenv(VARIABLE, "broken")
-    try:
-        with (
-            pytest.raises(UserError, match="the disk is full"),
-            open_tracker("name", Provenance({}, "data"), "train", tmp_path),
-        ):
-            raise UserError("the disk is full")
-        with pytest.raises(OSError, match="gone"), open_tracker("name", Provenance({}, "data"), "train", tmp_path):
-            pass
-    finally:
-        TRACKERS.remove("broken")

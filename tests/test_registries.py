@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,8 +20,9 @@ from ocean_emulators.forecasting.base import BASELINES, Past
 from ocean_emulators.ocean.regions import REGIONS, Region
 from ocean_emulators.registry import Registry
 from ocean_emulators.sealing import open_sealed
-from ocean_emulators.tracking import TRACKERS, Provenance
-from ocean_emulators.tracking.none import NullTracker
+from ocean_emulators.tracking.base import TRACKERS, Copy
+from ocean_emulators.tracking.events import Event, Metrics
+from ocean_emulators.tracking.record import About
 from ocean_emulators.workspace import PACKAGE, Workspace
 from tests import tiny
 from tests.pipeline import configure, new_workspace, run_stage
@@ -148,12 +149,24 @@ def test_a_tracker(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Non
     logged: dict[str, float] = {}
 
     @TRACKERS.register("memory")
-    class Memory(NullTracker):
-        def __init__(self, experiment: str, provenance: Provenance, home: Path) -> None:
+    class Memory:
+        id = address = "memory"
+
+        def __init__(self, home: Path) -> None:
             self.home = home
 
-        def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-            logged.update(metrics)
+        def require(self) -> None:
+            assert self.home == workspace.home
+
+        def open(self, about: About, files: Path, known: str | None) -> Copy:
+            return self
+
+        def take(self, events: Sequence[Event], first: int) -> None:
+            for event in events:
+                logged.update(event.what.values if isinstance(event.what, Metrics) else {})
+
+        def close(self) -> None:
+            pass
 
     monkeypatch.setenv("OCEAN_EMULATORS_TRACKER", "memory")
     monkeypatch.chdir(workspace.root)

@@ -16,6 +16,7 @@ COMMANDS = {
     "schema": "Print the JSON schema of an experiment, for editors.",
     "report": "Print the scores of the last comparison, where its figures are, and how to open MLflow.",
     "data": "Look at a source, or pin one that lies elsewhere.",
+    "runs": "List the records of experiments, or send them to trackers.",
     "evaluate": "Evaluate checkpoints on the test period of this experiment, side by side.",
     "probe": "Try the first steps of a training where it would run: its memory, its speed, its length.",
     "sweep": "Train variants as an array of a cluster's jobs, each a DVC experiment.",

@@ -1,40 +1,58 @@
 """What a tracker can do, and the registry of them: a module each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from ocean_emulators.registry import Registry
-from ocean_emulators.tracking.provenance import Provenance
+from ocean_emulators.tracking.events import Event
+from ocean_emulators.tracking.record import About
+
+
+class Copy(Protocol):
+    """The copy of a record that a tracker keeps."""
+
+    @property
+    def id(self) -> str:
+        """What the tracker calls it."""
+        ...
+
+    def take(self, events: Sequence[Event], first: int) -> None:
+        """Events in their order; `first` is the number of the first one in the record.
+
+        They may have been taken before, by a process that could not note it any more: nothing may stand there twice.
+        """
+        ...
+
+    def close(self) -> None:
+        """It takes no more, for now."""
+        ...
 
 
 class Tracker(Protocol):
-    """The record of one experiment, from training through to comparison."""
+    """A place that keeps copies of records."""
 
-    def stages_done(self) -> set[str]:
-        """The stages whose results this record already holds."""
+    @property
+    def address(self) -> str:
+        """What tells the place from others; may hold a password."""
         ...
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Numbers at a step: an epoch, or a lead in days."""
+    def require(self) -> None:
+        """Find out quickly, and without a change, what would keep the place from ever taking a record.
+
+        A server that does not answer now is no such thing.
+
+        Raises
+        ------
+        UserError
+            If there is something.
+        """
         ...
 
-    def log_file(self, path: Path, folder: str) -> None:
-        """A small file: figure, table, configuration."""
-        ...
-
-    def describe(self, text: str) -> None:
-        """What a reader of the record sees first, Markdown."""
-        ...
-
-    def begin(self, stage: str) -> None:
-        """A stage starts to write to the record."""
-        ...
-
-    def end(self, stage: str, succeeded: bool) -> None:
-        """A stage has written its results, or has failed."""
+    def open(self, about: About, files: Path, known: str | None) -> Copy:
+        """The copy of a record, whose files are in the folder `files`: the `known` one, if it is still there, or a new one."""
         ...
 
 
-TRACKERS: Registry[Callable[[str, Provenance, Path], Tracker]] = Registry("tracker", "ocean_emulators.tracking")
-"""By name, what opens the record of an experiment: of its name, what it was made from, and the project's folder."""
+TRACKERS: Registry[Callable[[Path], Tracker]] = Registry("tracker", "ocean_emulators.tracking")
+"""By name, what makes a tracker for the project in a folder; it does not look at the place yet."""

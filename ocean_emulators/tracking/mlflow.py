@@ -1,25 +1,43 @@
-"""Records in MLflow: one run per experiment, found again by its key."""
+"""Copies of records in MLflow: a run for each."""
 
+import importlib.metadata
 import json
 import logging
 import os
 import re
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from sqlalchemy.engine import URL
 
-from ocean_emulators.errors import UserError, brief
+from ocean_emulators.errors import UserError, mask
+from ocean_emulators.files import PARTIAL
 from ocean_emulators.tracking.base import TRACKERS
-from ocean_emulators.tracking.provenance import Provenance
+from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Outcome, Tags, Text
+from ocean_emulators.tracking.mlflow_database import move_artifacts, require_database
+from ocean_emulators.tracking.record import About
 
-_STAGES = "stages"
+VARIABLE = "MLFLOW_TRACKING_URI"
+_STAGES, _RECORD = "stages", "record.id"
 # The pages open with what trainings need (curves, comparisons) instead of what language models need.
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-_NOT_ALLOWED = re.compile(r"[^\w\-. :/]")
+_STATUS: dict[Outcome, str] = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
+_MOST_METRICS, _MOST_PARAMS = 1000, 100
+"""in one call, as MLflow limits them"""
+_SCHEMES = {"http", "https", "postgresql", "mysql", "mssql", "sqlite", "databricks", "databricks-uc", "uc"}
+_PLUGINS = "mlflow.tracking_store"
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # at every end of a run, into what the work prints
+    # Whoever sends tries again anyway: a server that is gone should be known in seconds.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SQLALCHEMYSTORE_MAX_RETRIES": "0",
+}
 
 
 def own_store(home: Path) -> str:
@@ -27,112 +45,216 @@ def own_store(home: Path) -> str:
 
     The driver is named because MLflow makes the folder of what begins with `sqlite:///`, which is another where it is quoted.
     """
-    return URL.create("sqlite+pysqlite", database=str(home / "mlflow.db")).render_as_string(hide_password=False)
+    return _uri(_database(home))
+
+
+def _database(home: Path) -> Path:
+    return home / "mlflow.db"
+
+
+def _uri(database: Path) -> str:
+    return URL.create("sqlite+pysqlite", database=str(database)).render_as_string(hide_password=False)
+
+
+def _make_store(home: Path) -> None:
+    """A project's own database, whole or not at all: its making takes seconds, and may be cut short by the end of the work."""
+    from mlflow import MlflowClient
+
+    building = _database(home).with_name(f"{_database(home).name}{PARTIAL}")
+    building.unlink(missing_ok=True)
+    MlflowClient(_uri(building)).search_experiments(max_results=1)
+    building.replace(_database(home))
 
 
 @TRACKERS.register("mlflow")
+@dataclass(frozen=True)
 class MlflowTracker:
-    """A run in the store at `MLFLOW_TRACKING_URI`, else in `mlflow.db` and `mlruns/` at the project's root."""
+    """The store at `MLFLOW_TRACKING_URI`, else `mlflow.db` and `mlruns/` in the project's folder `home`."""
 
-    def __init__(self, experiment: str, provenance: Provenance, home: Path) -> None:
-        """Open or create the run.
+    home: Path
+
+    @property
+    def address(self) -> str:
+        """See `Tracker`."""
+        return os.environ.get(VARIABLE) or own_store(self.home)
+
+    @property
+    def _artifacts(self) -> str | None:
+        """URI of the folder for files, in the project's own store."""
+        return None if os.environ.get(VARIABLE) else (self.home / "mlruns").as_uri()
+
+    def require(self) -> None:
+        """See `Tracker`."""
+        uri = os.environ.get(VARIABLE)
+        if not uri:
+            require_database(_database(self.home))
+            return
+        scheme, separator, rest = uri.partition(":")
+        kind = scheme.split("+")[0] if separator else "file"
+        plugins = {entry.name for entry in importlib.metadata.entry_points(group=_PLUGINS)}
+        if uri in _SCHEMES or kind in _SCHEMES | plugins:
+            if kind == "sqlite" and rest.startswith("///") and not re.search(r"[?%]", rest):
+                require_database(Path(rest.removeprefix("///")))
+        elif kind != "file" or not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+            raise UserError(
+                f"{VARIABLE}: found {mask(uri)!r}: MLflow keeps no runs there; give the address of a server, such as "
+                "http://127.0.0.1:5000, or of a database, such as sqlite:////path/to/mlflow.db"
+            )
+
+    def open(self, about: About, files: Path, known: str | None) -> "MlflowCopy":
+        """See `Tracker`.
 
         Raises
         ------
         UserError
-            If the store can't be used, or the experiment was deleted there.
+            If the experiment was deleted there.
         """
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow import MlflowClient, MlflowException  # takes seconds: only where it is used
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient  # takes seconds: only where it is used
 
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        artifacts = None if uri else (home / "mlruns").as_uri()
-        lock = home / ".scratch" / "mlflow.lock"
+        for name in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with self._alone():
+            client = MlflowClient(self.address)
+            experiment = _experiment_of(client, about.name, self._artifacts)
+            run_id = _known(client, known, experiment) or _found(client, experiment, about)
+            if run_id is None:
+                run_id = _created(client, experiment, about)
+        return MlflowCopy(client, run_id, about, files)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """A store that several processes create at the same moment is left broken."""
+        uri = os.environ.get(VARIABLE, "")
+        if uri.startswith("http"):
+            yield
+            return
+        lock = self.home / ".scratch" / "mlflow.lock"
         lock.parent.mkdir(exist_ok=True)
-        try:
-            # A store that several processes create at the same moment is left broken.
-            with FileLock(lock):
-                self.client = MlflowClient(uri or own_store(home))
-                identifier = self._experiment(experiment, artifacts)
-                known = self._find(identifier, provenance)
-                self.run_id = known or self._create(identifier, experiment, provenance)
-                if known:
-                    self._name(provenance)
-        except MlflowException as error:
-            raise UserError(
-                f"MLflow's store at {uri or own_store(home)} can't be used: {brief(error)}; mend it, name another in "
-                "MLFLOW_TRACKING_URI, or keep no record (OCEAN_EMULATORS_TRACKER=none)"
-            ) from error
+        with FileLock(lock):
+            if not uri:
+                if not _database(self.home).exists():
+                    _make_store(self.home)
+                move_artifacts(_database(self.home), str(self._artifacts))
+            yield
 
-    def _experiment(self, name: str, artifacts: str | None) -> str:
-        """The identifier of the experiment, which is created if there is none."""
-        known = self.client.get_experiment_by_name(name)
-        if known is None:
-            return str(self.client.create_experiment(name, artifacts, tags=_EXPERIMENT_TAGS))
-        if known.lifecycle_stage == "deleted":
-            raise UserError(
-                f"name: the experiment {name!r} was deleted in MLflow; bring it back by `mlflow experiments restore "
-                f"--experiment-id {known.experiment_id}`, or give the experiment another name"
-            )
-        return str(known.experiment_id)
 
-    def _find(self, experiment_id: str, provenance: Provenance) -> str | None:
-        runs = self.client.search_runs([experiment_id], f"tags.`experiment.key` = '{provenance.key}'", max_results=1)
-        return runs[0].info.run_id if runs else None
+class MlflowCopy:
+    """A run; see `Copy`."""
 
-    def _create(self, experiment_id: str, experiment: str, provenance: Provenance) -> str:
-        from mlflow.entities import Dataset, DatasetInput
+    def __init__(self, client: Any, run_id: str, about: About, files: Path) -> None:
+        self.id, self._client, self._about, self._files = run_id, client, about, files
 
-        tags = provenance.tags()
-        shown = {"mlflow.source.name": "dvc.yaml", "mlflow.source.git.commit": tags["git.commit"]}
-        name = tags["dvc.experiment"] if tags["dvc.experiment"] != "none" else f"{experiment}-{provenance.key[:8]}"
-        run_id: str = self.client.create_run(experiment_id, tags=tags | shown, run_name=name).info.run_id
-        source = json.dumps({"uri": "data/prepared"})
-        dataset = Dataset(name="prepared", digest=provenance.data[:36], source_type="local", source=source)
-        self.client.log_inputs(run_id, [DatasetInput(dataset)])
-        for key, value in _flatten(provenance.config).items():
-            self.client.log_param(run_id, key, value)
-        self.client.log_dict(run_id, provenance.config, "config/experiment.json")
-        return run_id
+    def take(self, events: Sequence[Event], first: int) -> None:
+        """See `Copy`: numbers bring their own time, by which MLflow knows those that it has; all else is put in its place."""
+        if first == 0:
+            _furnish(self._client, self.id, self._about)
+        metrics: list[tuple[str, float, int, int]] = []
+        for event in events:
+            match event.what:
+                case Metrics(values, step):
+                    metrics += [(name, value, event.at, step) for name, value in values.items()]
+                case other:
+                    self._put(other, event.at)
+        self._log(metrics)
 
-    def _name(self, provenance: Provenance) -> None:
-        """Call a run by DVC's name of the experiment, where it began before DVC ran that."""
-        tag, name = "dvc.experiment", provenance.tags()["dvc.experiment"]
-        if name != "none" and self.client.get_run(self.run_id).data.tags.get(tag) == "none":
-            self.client.set_tag(self.run_id, tag, name)
-            self.client.update_run(self.run_id, name=name)
+    def close(self) -> None:
+        """See `Copy`."""
 
-    def stages_done(self) -> set[str]:
-        """See `Tracker`."""
-        tags: dict[str, str] = self.client.get_run(self.run_id).data.tags
-        return set(tags.get(_STAGES, "").split())
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """See `Tracker`."""
+    def _log(self, metrics: list[tuple[str, float, int, int]]) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        batch = [Metric(_NOT_ALLOWED.sub("_", name), float(value), now, step) for name, value in metrics.items()]
-        self.client.log_batch(self.run_id, metrics=batch)
+        for start in range(0, len(metrics), _MOST_METRICS):
+            batch = [Metric(*metric) for metric in metrics[start : start + _MOST_METRICS]]
+            self._client.log_batch(self.id, metrics=batch)
 
-    def log_file(self, path: Path, folder: str) -> None:
-        """See `Tracker`."""
-        self.client.log_artifact(self.run_id, str(path), folder)
+    def _put(self, what: Begin | End | File | Text | Tags, at: int) -> None:
+        match what:
+            case Begin():
+                self._client.update_run(self.id, status="RUNNING")
+            case End(stage, outcome):
+                if outcome == "done":
+                    done = set(self._client.get_run(self.id).data.tags.get(_STAGES, "").split())
+                    self._client.set_tag(self.id, _STAGES, " ".join(sorted(done | {stage})))
+                self._client.set_terminated(self.id, _STATUS[outcome], at)
+            case File(path):
+                file = self._files / path
+                if file.is_file():
+                    self._client.log_artifact(self.id, str(file), path.rpartition("/")[0])
+            case Text(text):
+                self._client.set_tag(self.id, "mlflow.note.content", text)
+            case Tags(tags):
+                for name, value in tags.items():
+                    self._client.set_tag(self.id, name, value)
+                if tags.get(_DVC_NAME, "none") != "none":  # it began before DVC ran that
+                    self._client.update_run(self.id, name=tags[_DVC_NAME])
 
-    def describe(self, text: str) -> None:
-        """See `Tracker`."""
-        self.client.set_tag(self.run_id, "mlflow.note.content", text)
 
-    def begin(self, stage: str) -> None:
-        """See `Tracker`."""
-        self.client.update_run(self.run_id, status="RUNNING")
+_DVC_NAME = "dvc.experiment"
 
-    def end(self, stage: str, succeeded: bool) -> None:
-        """See `Tracker`."""
-        if succeeded:
-            self.client.set_tag(self.run_id, _STAGES, " ".join(sorted(self.stages_done() | {stage})))
-        self.client.set_terminated(self.run_id, "FINISHED" if succeeded else "FAILED")
+
+def _experiment_of(client: Any, name: str, artifacts: str | None) -> str:
+    """The identifier of the experiment, which is created if there is none."""
+    from mlflow import MlflowException
+
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        try:
+            return str(client.create_experiment(name, artifacts, tags=_EXPERIMENT_TAGS))
+        except MlflowException:
+            known = client.get_experiment_by_name(name)
+            if known is None:  # else another process was faster
+                raise
+    if known.lifecycle_stage == "deleted":
+        raise UserError(
+            f"name: the experiment {name!r} was deleted in MLflow; bring it back by `mlflow experiments restore "
+            f"--experiment-id {known.experiment_id}`, or give the experiment another name"
+        )
+    return str(known.experiment_id)
+
+
+def _known(client: Any, run_id: str | None, experiment: str) -> str | None:
+    """The run of that identifier, unless it was deleted."""
+    from mlflow import MlflowException
+
+    if run_id is None:
+        return None
+    try:
+        info = client.get_run(run_id).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return run_id if info.lifecycle_stage == "active" and info.experiment_id == experiment else None
+
+
+def _found(client: Any, experiment: str, about: About) -> str | None:
+    """The run that a process created which could not note it any more."""
+    runs = client.search_runs([experiment], f"tags.`{_RECORD}` = '{about.id}'", max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+def _created(client: Any, experiment: str, about: About) -> str:
+    dvc, commit = about.tags.get(_DVC_NAME, "none"), about.tags.get("git.commit", "none")
+    shown = {"mlflow.source.name": "dvc.yaml", "mlflow.source.git.commit": commit, _RECORD: about.id}
+    name = dvc if dvc != "none" else f"{about.name}-{about.key[:8]}"
+    run = client.create_run(experiment, start_time=about.begun, tags=about.tags | shown, run_name=name)
+    return str(run.info.run_id)
+
+
+def _furnish(client: Any, run_id: str, about: About) -> None:
+    """Params, data set and configuration of a new run."""
+    from mlflow.entities import Dataset, DatasetInput, Param
+
+    source = json.dumps({"uri": "data/prepared"})
+    data = about.tags.get("data.fingerprint", "none")
+    dataset = Dataset(name="prepared", digest=data[:36], source_type="local", source=source)
+    client.log_inputs(run_id, [DatasetInput(dataset)])
+    params = [Param(key, str(value)) for key, value in _flatten(about.config).items() if key]
+    for start in range(0, len(params), _MOST_PARAMS):
+        client.log_batch(run_id, params=params[start : start + _MOST_PARAMS])
+    client.log_dict(run_id, about.config, "config/experiment.json")
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

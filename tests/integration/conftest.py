@@ -102,8 +102,8 @@ class Project:
             time.sleep(2)
 
     def copy(self, root: Path) -> "Project":
-        """The same project elsewhere, with its cache but without its MLflow runs."""
-        ignored = shutil.ignore_patterns("mlflow.db*", "mlruns", "tmp", ".scratch")
+        """The same project elsewhere, with its cache but without its records."""
+        ignored = shutil.ignore_patterns("mlflow.db*", "mlruns", "runs", "tmp", ".scratch")
         return Project(Path(shutil.copytree(self.root, root, symlinks=True, ignore=ignored)))
 
 
