@@ -31,7 +31,7 @@ def changed_since(workspace: Workspace) -> dict[str, tuple[Any, Any]]:
     changed: dict[str, tuple[Any, Any]] = {}
     for stage in ("prepare", "stats", "train", "evaluate", "compare"):
         for key, then in locked_params(workspace, stage).items():
-            changed |= _differences(key, then, _get(now, key))
+            changed |= differences(then, _get(now, key), key)
     return changed
 
 
@@ -42,9 +42,10 @@ def _get(tree: Any, key: str) -> Any:
         return None
 
 
-def _differences(key: str, then: Any, now: Any) -> dict[str, tuple[Any, Any]]:
-    """The leaves in which two values differ."""
+def differences(then: Any, now: Any, key: str = "") -> dict[str, tuple[Any, Any]]:
+    """The leaves in which two values differ, by their dotted keys below `key`: (then, now)."""
     if isinstance(then, dict) and isinstance(now, dict):
-        parts = [_differences(f"{key}.{k}", then.get(k), now.get(k)) for k in dict.fromkeys([*then, *now])]
+        below = f"{key}." if key else ""
+        parts = [differences(then.get(k), now.get(k), f"{below}{k}") for k in dict.fromkeys([*then, *now])]
         return {k: pair for part in parts for k, pair in part.items()}
     return {} if then == now else {key: (then, now)}
