@@ -33,11 +33,12 @@ def introduce(record: Record, experiment: Experiment) -> None:
         record.describe(_introduction(record, experiment))
 
 
-def _introduction(record: Record, experiment: Experiment) -> str:
-    """What it changes, and how it is made again, in Markdown."""
+def _introduction(record: Record, experiment: Experiment, scores: str = "") -> str:
+    """Its scores in a line, what it changes, and how it is made again, in Markdown."""
     tags = record.tags
     changed, name, began = (tags.get(tag, NONE) for tag in (CHANGED, DVC_NAME, BEGAN_FROM))
     rows = {
+        "Scores": scores,
         "Changed": "nothing: `params.yaml` as it was committed" if changed == NONE else f"`{changed}`",
         "DVC experiment": "" if name == NONE else f"`{name}`",
         "Weights begin as": "" if began == NONE else f"those of the checkpoint `{began[:12]}…`",
@@ -78,11 +79,18 @@ def _record_comparison(files: ComparisonFiles, experiment: Experiment, record: R
         record.log_metrics(dict(zip(names, part["emulator_ratio"], strict=True)), step=round(float(str(lead))))
     for file in (files.table, files.summary):
         record.log_file(file, "scores")
-    record.log_metrics({f"score/{name}": value for name, value in mean_scores(table).items()})
+    scores = mean_scores(table)
+    record.log_metrics({f"score/{name}": value for name, value in scores.items()})
     leads = experiment.evaluation.reported_leads(table["lead"].unique())
     text = "\n".join([*score_lines(table, leads), "", *ratio_lines(table, leads)])
-    record.describe(f"{_introduction(record, experiment)}\n\n```text\n{text}\n```")
+    record.describe(f"{_introduction(record, experiment, _in_words(scores))}\n\n```text\n{text}\n```")
     _record_figures(files.figures, record)
+
+
+def _in_words(scores: dict[str, float]) -> str:
+    """See `mean_scores`."""
+    ratio = f", {scores['ratio']:.3f} of that of the first baseline" if "ratio" in scores else ""
+    return f"RMSE {scores['nrmse']:.3f} standard deviations{ratio} (means over leads and fields)"
 
 
 def _record_figures(folder: Path, record: Record) -> None:

@@ -30,13 +30,13 @@ def ratio_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
 
 
 def mean_scores(table: pd.DataFrame) -> dict[str, float]:
-    """Over all leads and fields: the emulator's normalised RMSE, and its ratio to that of the first baseline."""
+    """Over all leads and fields: the emulator's normalised RMSE, and its ratio to that of the first baseline; 4 digits."""
     overall = table[table["variable"] == "all"]
     by_forecast = overall.groupby("forecast", sort=False)
-    scores = {"nrmse": float(by_forecast.get_group(EMULATOR)["nrmse"].mean())}
+    scores = {"nrmse": round(float(by_forecast.get_group(EMULATOR)["nrmse"].mean()), 4)}
     others = [name for name in pd.unique(table["forecast"]) if name != EMULATOR]
     if others:
-        scores["ratio"] = float(by_forecast.get_group(others[0])["emulator_ratio"].mean())
+        scores["ratio"] = round(float(by_forecast.get_group(others[0])["emulator_ratio"].mean()), 4)
     return scores
 
 

@@ -16,7 +16,9 @@ CHANGED, DVC_NAME = "changed", "dvc.experiment"
 NONE = "none"
 _NEXT = re.compile(r", (?=[\w.]+=)")
 """between two changes, but not within a list or a mapping"""
-_NAMED, _VALUE_LETTERS = 3, 20
+_WORD = re.compile(r'"([A-Za-z_][\w./-]*)"')
+"""text that needs no quotes"""
+_NAMED, _VALUE_LETTERS = 3, 24
 """changes that a name tells, and letters of a value"""
 _KEY_LETTERS = 8
 _LONGEST = 4000
@@ -59,7 +61,8 @@ def short_changes(changed: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """As one would write it in YAML."""
+    return value if isinstance(value, str) else _WORD.sub(r"\1", json.dumps(value, ensure_ascii=False))
 
 
 def _cut(value: str) -> str:

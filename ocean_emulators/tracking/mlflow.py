@@ -22,7 +22,7 @@ from ocean_emulators.tracking.changes import CHANGED, DVC_NAME, NONE, run_name
 from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Model, Outcome, Tags, Text
 from ocean_emulators.tracking.mlflow_database import move_artifacts, require_database
 from ocean_emulators.tracking.mlflow_models import CHECKPOINT, log_model, model_of
-from ocean_emulators.tracking.mlflow_page import experiment_tags, links_of
+from ocean_emulators.tracking.mlflow_page import colour_of, experiment_tags, links_of
 from ocean_emulators.tracking.provenance import BEGAN_FROM
 from ocean_emulators.tracking.record import About
 
@@ -34,10 +34,10 @@ _MOST_METRICS, _MOST_PARAMS = 1000, 100
 _SCHEMES = {"http", "https", "postgresql", "mysql", "mssql", "sqlite", "databricks", "databricks-uc", "uc"}
 _CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
 """what periods of the data are for, in MLflow's words"""
-_DIGEST_LETTERS = 36
-"""the most that MLflow takes"""
-_SCORES = ("forecast/", "free_run/", "ratio/", "score/")
-"""beginnings of the names of metrics that a model has on the test period"""
+_DIGEST_LETTERS = 12
+"""of a data set, as the page shows them; MLflow takes 36 at most"""
+_SCORES = ("score/", "free_run/")
+"""beginnings of the names of metrics that a model has: one number each, as a model's page shows no steps"""
 _PARENT = "mlflow.parentRunId"
 _PLUGINS = "mlflow.tracking_store"
 _DEFAULTS = {
@@ -209,7 +209,7 @@ class MlflowCopy:
                 for child in _runs_with(self._client, BEGAN_FROM, sha256):
                     self._client.set_tag(child.info.run_id, _PARENT, self.id)
             case Text(text):
-                self._client.set_tag(self.id, "mlflow.note.content", f"{text}\n\n{links_of(self._run())}")
+                self._client.set_tag(self.id, "mlflow.note.content", f"{links_of(self._run())}\n\n{text}")
             case Tags(tags):
                 for name, value in tags.items():
                     self._client.set_tag(self.id, name, value)
@@ -265,6 +265,7 @@ def _found(client: Any, experiment: str, about: About) -> str | None:
 def _created(client: Any, experiment: str, about: About) -> str:
     commit = about.tags.get("git.commit", NONE)
     shown = {"mlflow.source.name": "dvc.yaml", "mlflow.source.git.commit": commit, _RECORD: about.id}
+    shown["mlflow.runColor"] = colour_of(about.key)
     parents = _runs_with(client, CHECKPOINT, about.tags[BEGAN_FROM]) if BEGAN_FROM in about.tags else []
     if parents:
         shown[_PARENT] = parents[0].info.run_id
