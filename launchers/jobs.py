@@ -43,6 +43,9 @@ class TrackedJob:
             return
         workspace = self.job.workspace
         with _told_to_stop(), open_record(self.experiment.name, self.provenance, workspace.home) as record:
+            lock = workspace.root / "dvc.lock"
+            if lock.is_file():
+                record.log_file(lock, "code")
             for earlier, files in workspace.results_before(self.stage).items():
                 if earlier not in record.stages_done():
                     with record.stage(earlier):

@@ -36,7 +36,7 @@ class Provenance:
 
     def tags(self) -> dict[str, str]:
         """What to look an experiment up by."""
-        commit, changes = _git("rev-parse", "HEAD").decode(), changes_of_code()
+        commit, changes = _git("rev-parse", "HEAD").decode().strip(), changes_of_code()
         return {
             "experiment.key": self.key,
             "config.sha256": digest(self.config),
@@ -45,7 +45,7 @@ class Provenance:
             "code.sha256": sources_digest([PACKAGE]),
             "git.commit": commit or "none",
             "git.diff_sha256": hashlib.sha256(changes).hexdigest() if changes else "clean",
-            "git.remote": _git("config", "--get", "remote.origin.url").decode() or "none",
+            "git.remote": _git("config", "--get", "remote.origin.url").decode().strip() or "none",
             "dvc.experiment": os.environ.get("DVC_EXP_NAME") or "none",
             "environment.sha256": hashlib.sha256(packages().encode()).hexdigest(),
             "python": platform.python_version(),
@@ -59,9 +59,12 @@ class Provenance:
 
 
 def changes_of_code() -> bytes:
-    """How the working tree differs from the last commit, as a patch; nothing where there is no git."""
+    """How the working tree differs from the last commit, as a patch with new sources; nothing where there is no git."""
     # Not the pipeline's own results, which change while it runs.
-    return _git("diff", "--binary", "HEAD", "--", ".", ":!dvc.lock", ":!outputs")
+    changed = _git("diff", "--binary", "HEAD", "--", ".", ":!dvc.lock", ":!outputs")
+    new = _git("ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").decode().split("\0")
+    added = (_git("diff", "--no-index", "--binary", "/dev/null", file, differs=1) for file in new if file)
+    return b"".join([changed, *added])
 
 
 @cache
@@ -77,10 +80,13 @@ def _launcher() -> str:
     return "local" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else "inline"
 
 
-def _git(*arguments: str) -> bytes:
-    """What git says, in bytes, because files that changed may be in any encoding; nothing where there is no git."""
+def _git(*arguments: str, differs: int = 0) -> bytes:
+    """What git says, in bytes, because files that changed may be in any encoding; nothing where there is no git.
+
+    `differs` is an exit code beside 0 by which it says that there is something to say.
+    """
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+    except OSError:
         return b""
-    return done.stdout.strip()
+    return done.stdout if done.returncode in (0, differs) else b""
