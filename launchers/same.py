@@ -42,12 +42,13 @@ def run(options: argparse.Namespace) -> None:
         print(line)
     plan = plan_of(experiment, look_again(experiment, workspace))
     losses = dict(enumerate(try_steps(plan, workspace, config, max(start), from_start=True).losses, start=1))
-    other = [step for step in sorted(start) if losses.get(step) != start[step]]
+    compared = sorted(start.keys() & losses.keys())  # of the first epoch
+    other = [step for step in compared if losses[step] != start[step]]
     if other:
         step = other[0]
         print(
-            f"DIFFERENT: the losses of {len(other)} of the first {len(start)} steps; at first of step {step}: "
-            f"{start[step]!r} in the run, {losses.get(step)!r} here"
+            f"DIFFERENT: the losses of {len(other)} of the first {len(compared)} steps; at first of step {step}: "
+            f"{start[step]!r} in the run, {losses[step]!r} here"
         )
         sys.exit(1)
-    print(f"same: the losses of the first {len(start)} steps, to the bit")
+    print(f"same: the losses of the first {len(compared)} steps, to the bit")

@@ -1,7 +1,7 @@
 """What an experiment and another one, or this tree, differ in: code, configuration, data, environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ocean_emulators.datasets.statistics.stored import read_statistics
@@ -47,10 +47,6 @@ class Inputs:
         tags = Provenance(experiment.dump(), statistics, digests_of_inputs(workspace, "train")).tags()
         data = {name: value for name, value in tags.items() if name.startswith("data.")}
         return cls("this tree", tags, experiment.dump(), data, frozenset(packages().split()), tags["device"])
-
-    def called(self, name: str) -> "Inputs":
-        """The same by another name."""
-        return replace(self, name=name)
 
     def lines_beside(self, other: "Inputs") -> list[str]:
         """What differs in another one, the kind that explains most first; none if nothing does."""

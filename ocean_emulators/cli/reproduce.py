@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ocean_emulators.cli.differences import Inputs
@@ -13,7 +15,7 @@ from ocean_emulators.config.base import parse
 from ocean_emulators.config.render import render
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.errors import UserError
-from ocean_emulators.experiment import Experiment
+from ocean_emulators.experiment import Experiment, load_experiment
 from ocean_emulators.files import content_digest, write_text
 from ocean_emulators.finding import Found, found_run
 from ocean_emulators.tracking.environment import CHANGES
@@ -41,11 +43,12 @@ def run(options: argparse.Namespace) -> None:
         folder = (options.into or workspace.root / "build" / f"reproduce-{found.about.key[:8]}").absolute()
         if folder.exists():
             raise UserError(f"{folder}: is there already; remove it, or name another by --into")
+        print(*_told_of_this_tree(found, workspace), sep="\n", flush=True)
         try:
             experiment = _set_up(found, folder, workspace)
             _bring_data(folder, workspace)
             _repro(folder, [name for name in _MADE if any(out.startswith(f"{name}/") for out in found.outputs)])
-            print(*_told_inputs(found, experiment, folder), sep="\n")
+            print("", *_told_of_what_was_read(found, experiment, folder), sep="\n")
             different = _compare(found, folder)
         finally:
             if not options.keep:
@@ -101,10 +104,19 @@ def _repro(folder: Path, stages: list[str]) -> None:
             raise UserError(f"stage {stage} has failed in {folder}, see above")
 
 
-def _told_inputs(found: Found, experiment: Experiment, folder: Path) -> list[str]:
-    """What was not as it was, though the code and the configuration are."""
-    lines = Inputs.of_run(found).lines_beside(Inputs.here(experiment, Workspace(folder, folder)).called("here"))
-    return ["", *(lines or ["code, configuration, data and environment are those of the run"])]
+def _told_of_this_tree(found: Found, workspace: Workspace) -> list[str]:
+    """What would have been another run, had it been made here; nothing where there are no data here."""
+    with suppress(UserError):
+        lines = Inputs.of_run(found).lines_beside(Inputs.here(load_experiment(workspace.params), workspace))
+        if lines:
+            return ["This tree is another one; the run is made again as it was:", *(f"  {line}" for line in lines)]
+    return []
+
+
+def _told_of_what_was_read(found: Found, experiment: Experiment, folder: Path) -> list[str]:
+    """What was not as it was, though code and configuration are."""
+    here = replace(Inputs.here(experiment, Workspace(folder, folder)), name="here", code=found.tags)
+    return Inputs.of_run(found).lines_beside(here) or ["code, configuration, data and environment are those of the run"]
 
 
 def _compare(found: Found, folder: Path) -> bool:
