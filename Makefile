@@ -59,6 +59,6 @@ integration: install
 	pytest $(side_by_side) --override-ini addopts=-q tests/integration
 
 benchmarks: install
-	missed=; for script in data step models training tracking; do \
-		echo "$$script"; python benchmarks/$$script.py --quick --check || missed="$$missed $$script"; \
+	missed=; for script in data step models training slurm tracking; do \
+		echo "$$script"; PYTHONPATH=. python benchmarks/$$script.py --quick --check || missed="$$missed $$script"; \
 	done; [ -z "$$missed" ] || { echo "missed a bar, or failed:$$missed" >&2; exit 1; }

@@ -87,7 +87,9 @@ class Slurm(LaunchConfig):
     options: dict[str, str | Count | bool] = Field({})
     """further options of sbatch by their long names, such as {exclusive: true, reservation: ocean}"""
     setup: tuple[str, ...] = ()
-    """shell commands before a job begins, such as `module load cuda` or `export NCCL_SOCKET_IFNAME=ib0`"""
+    """shell commands before a job begins, such as `module load cuda` or `export NCCL_DEBUG=INFO`"""
+    network: str | None = None
+    """network interface that processes on several nodes talk through, such as ib0; null leaves the choice to NCCL and gloo"""
     container: str | None = None
     """command that Python is run by, such as `apptainer exec --nv ocean.sif`; the container needs this project's packages"""
     python: str | None = None

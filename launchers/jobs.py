@@ -44,6 +44,9 @@ class TrackedJob:
         workspace = self.job.workspace
         with _told_to_stop(), open_record(self.experiment.name, self.provenance, workspace.home) as record:
             introduce(record, self.experiment)
+            lock = workspace.root / "dvc.lock"
+            if lock.is_file():
+                record.log_file(lock, "code")
             for earlier, files in workspace.results_before(self.stage).items():
                 if earlier not in record.stages_done():
                     with record.stage(earlier):

@@ -50,19 +50,29 @@ def probe(plan: Plan, workspace: Workspace, config: LaunchConfig, steps: int = S
     UserError
         If there is nothing to train, or it fails.
     """
+    print(*lines(try_steps(plan, workspace, config, steps), plan, config), sep="\n", flush=True)
+
+
+def try_steps(plan: Plan, workspace: Workspace, config: LaunchConfig, steps: int, from_start: bool = False) -> Probed:
+    """Try some steps of a training: of the costliest kind, or those that it begins with.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to train, or it fails.
+    """
     experiment = plan.experiment
     if not experiment.train.epochs or steps < 1:
         raise UserError("probe: there is nothing to try; train.epochs and --steps must be at least 1")
     runtime = config.runtime.replace(repeat_batch=False, profile=False)
     folder = workspace.scratch / f"probe-{time.strftime('%Y%m%dT%H%M%S')}-{time.monotonic_ns() % 10**6:06d}"
-    job = ProbeJob(experiment.training, workspace, runtime, folder, steps)
+    job = ProbeJob(experiment.training, workspace, runtime, folder, steps, from_start)
     short = config.replace(hours=min(_HOURS, config.hours)) if isinstance(config, Slurm) else config
     try:
         submit(Work("probe", experiment.name, job, UntrackedJob(job)), short)
-        probed = Probed.load(job.found)
+        return Probed.load(job.found)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(*lines(probed, plan, config), sep="\n", flush=True)
 
 
 def lines(probed: Probed, plan: Plan, config: LaunchConfig) -> list[str]:

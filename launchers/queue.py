@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ocean_emulators.errors import UserError
 
 _TIMEOUT_S = 60
+_USUAL_NODE_TIMEOUT_S = 300
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"}
 _RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"}
 _COMING_BACK = {"PREEMPTED"}
@@ -61,6 +62,12 @@ def _of_controller(text: str) -> JobState:
     found = dict(re.findall(r"(\w+)=(\S*)", text.splitlines()[0]))
     preempted = found.get("PreemptTime", "None") != "None"
     return JobState(found["JobState"], found.get("Reason", ""), int(found.get("Restarts", 0)), preempted)
+
+
+def node_timeout_s() -> int:
+    """After how long without an answer SLURM gives a node up."""
+    found = re.search(r"SlurmdTimeout\s*=\s*(\d+)", ask("scontrol", "show", "config").stdout)
+    return int(found[1]) if found else _USUAL_NODE_TIMEOUT_S
 
 
 def ask(*command: str) -> "subprocess.CompletedProcess[str]":

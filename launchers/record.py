@@ -7,6 +7,8 @@ import pandas as pd
 
 from ocean_emulators.eval.report import mean_scores, ratio_lines, score_lines
 from ocean_emulators.experiment import Experiment
+from ocean_emulators.files import content_digest
+from ocean_emulators.finding import OUTPUT
 from ocean_emulators.forecasting.base import EMULATOR
 from ocean_emulators.tracking import Record
 from ocean_emulators.tracking.changes import CHANGED, DVC_NAME, NONE
@@ -16,6 +18,7 @@ from ocean_emulators.workspace import ComparisonFiles, EvaluationFiles, Training
 
 def record_results(stage: str, folder: Path, experiment: Experiment, record: Record) -> None:
     """Put what stage `train`, `evaluate` or `compare` has left in a folder into the record of an experiment."""
+    record.tag({f"{OUTPUT}{stage}/{path.name}": content_digest(path) for path in sorted(folder.iterdir())})
     match stage:
         case "train":
             _record_training(TrainingFiles(folder), record)

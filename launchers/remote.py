@@ -3,18 +3,21 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
+import psutil
 import submitit
 
-from launchers.queue import ask, state_of
-from ocean_emulators.errors import Interrupted, UserError, mask
+from launchers.queue import ask, node_timeout_s, state_of
+from ocean_emulators.errors import LOST, Interrupted, UserError, mask
 from ocean_emulators.files import write_text
 from ocean_emulators.programs import RESUME_ME, USER_ERROR
 
@@ -26,7 +29,8 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """.strip().replace("\n", "; ")
 """A program that becomes another one, for which signals wait: else they would end it while it is still being imported."""
 _TERMINATED = signal.SIGTERM.name
-_FIRST_PORT, _PORTS = 20_000, 20_000
+_FIRST_PORT, _PORTS = 20_000, 12_768
+"""Below those that Linux gives to whoever asks for any."""
 _UNTIL_ENDED_S = 120.0
 
 
@@ -43,7 +47,11 @@ class LastWords:
 
     def save(self, logs: Path, job: str) -> None:
         """Leave them where `last_words` looks."""
-        write_text(logs / f"{job}_{self.rank}.end", json.dumps(asdict(self)) + "\n")
+        write_text(_words_file(logs, job, self.rank), json.dumps(asdict(self)) + "\n")
+
+
+def _words_file(logs: Path, job: str, rank: int) -> Path:
+    return logs / f"{job}_{rank}.end"
 
 
 def last_words(logs: Path, job: str) -> LastWords | None:
@@ -60,6 +68,8 @@ class RemoteWork:
     logs: Path
     requeues: int
     """how often the job may be requeued"""
+    network: str | None
+    """interface that several nodes talk through"""
     code: str
     """digest of the code that it was submitted with"""
     code_now: Callable[[], str]
@@ -67,7 +77,9 @@ class RemoteWork:
     def __call__(self) -> None:
         """Do the work; where it is interrupted, have the job requeued, which goes on where it was."""
         job = submitit.JobEnvironment()
-        os.environ |= _rank_variables(job)
+        _words_file(self.logs, job.job_id, job.global_rank).unlink(
+            missing_ok=True
+        )  # of a run that a node's failure ended
         for number in _SIGNALS:
             signal.signal(number, _interrupt)
         if job.global_rank == 0 and self.code_now() != self.code:
@@ -76,10 +88,13 @@ class RemoteWork:
             )
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # what came while this process started comes now
+            os.environ |= _rank_variables(job) | _network_variables(job, self.network)
             self.work()
         except Interrupted as stopped:
             self._go_again(job, stopped)
         except UserError as error:
+            if LOST in str(error) and job.num_nodes > 1:
+                _let_slurm_see(error)
             self._end(job, USER_ERROR, f"error: {error}")
         except Exception:
             self._end(job, 1, mask(traceback.format_exc()).rstrip())
@@ -109,6 +124,17 @@ class RemoteWork:
         sys.exit(code)
 
 
+def _let_slurm_see(error: UserError) -> None:
+    """Wait until SLURM has ended this process, for another that has failed, or for a node: then the job is requeued.
+
+    Who ends before that has SLURM tell the lost node to end the step, which it does when it is back: to the next run's.
+    """
+    seconds = 1.2 * node_timeout_s()
+    print(f"{error}; SLURM has {seconds:.0f} s to see whether a node has failed", file=sys.stderr, flush=True)
+    with suppress(Interrupted):
+        time.sleep(seconds)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
@@ -117,16 +143,33 @@ def _rank_variables(job: submitit.JobEnvironment) -> dict[str, str]:
     """As `torchrun` sets them; none for a process that is alone."""
     if job.num_tasks == 1:
         return {}
-    # Another port after each restart: what is left of the last run must not be met.
     restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    port = _FIRST_PORT + (int(job.raw_job_id) * 101 + restarts) % _PORTS
     return {
         "RANK": str(job.global_rank),
         "WORLD_SIZE": str(job.num_tasks),
         "LOCAL_RANK": "0" if _has_its_own_gpu() else str(job.local_rank),
         "MASTER_ADDR": "127.0.0.1" if job.num_nodes == 1 else job.hostnames[0],
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(_port(int(job.raw_job_id), restarts)),
     }
+
+
+def _port(job: int, restarts: int) -> int:
+    """Where the processes of a job meet; another after each restart, so that they do not meet what is left of the last run."""
+    return _FIRST_PORT + (job * 101 + restarts) % _PORTS
+
+
+def _network_variables(job: submitit.JobEnvironment, network: str | None) -> dict[str, str]:
+    """For NCCL and gloo; set here, since a container need not pass on what the batch script exports."""
+    if network is None or job.num_nodes == 1:
+        return {}
+    families = (socket.AF_INET, socket.AF_INET6)
+    known = [name for name, found in psutil.net_if_addrs().items() if any(each.family in families for each in found)]
+    if network not in known:
+        raise UserError(
+            f"launch configuration: network: {network}: node {job.hostname} has no such interface with an address; it has "
+            f"{', '.join(known)}"
+        )
+    return {"NCCL_SOCKET_IFNAME": f"={network}", "GLOO_SOCKET_IFNAME": network}  # `=`: not what begins like it, too
 
 
 def _has_its_own_gpu() -> bool:

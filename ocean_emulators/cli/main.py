@@ -16,7 +16,9 @@ COMMANDS = {
     "schema": "Print the JSON schema of an experiment, for editors.",
     "report": "Print the scores of the last comparison, where its figures are, and how to open MLflow.",
     "data": "Look at a source, or pin one that lies elsewhere.",
-    "runs": "List the records of experiments, or send them to trackers.",
+    "runs": "List the records of experiments, show one, tell two apart, or send them to trackers.",
+    "reproduce": "Make a run again from what its record says, and compare what comes out.",
+    "same": "Find out in seconds whether this tree trains as a run did, to the bit.",
     "evaluate": "Evaluate checkpoints on the test period of this experiment, side by side.",
     "probe": "Try the first steps of a training where it would run: its memory, its speed, its length.",
     "sweep": "Train variants as an array of a cluster's jobs, each a DVC experiment.",
@@ -30,6 +32,7 @@ _MODULES = {
     "jobs": "launchers.command",
     "evaluate": "launchers.evaluate",
     "sweep": "launchers.sweep",
+    "same": "launchers.same",
     "probe": "launchers.probe",
     "drill": "launchers.drill",
 }

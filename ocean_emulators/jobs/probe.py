@@ -58,6 +58,8 @@ class Probed:
     """a saved state"""
     training_steps: int
     """of the whole training"""
+    losses: list[float]
+    """of each step, on the first process"""
 
     def save(self, file: Path) -> None:
         """As JSON."""
@@ -78,6 +80,8 @@ class ProbeJob:
     runtime: Runtime
     folder: Path
     steps: int
+    from_start: bool = False
+    """begin as the training does, instead of in the epoch whose rollouts are longest"""
 
     @property
     def found(self) -> Path:
@@ -93,23 +97,28 @@ class ProbeJob:
             trainer = build_trainer(
                 self.sections, grids, self.runtime, self.workspace, self.folder / "states", ranks=ranks
             )
-            times = np.array([(began, 0.0, 0.0), *self._try(trainer)])
+            losses: list[float] = []
+            times = np.array([(began, 0.0, 0.0), *self._try(trainer, losses)])
             trainer.save()
             trainer.store.wait(must=True)
-            probed = _found(trainer, ranks, device, np.diff(times, axis=0))
+            probed = _found(trainer, ranks, device, np.diff(times, axis=0), losses)
         if ranks.first:
             with leaving_results(self) as folder:
                 probed.save(folder / self.found.name)
 
-    def _try(self, trainer: Trainer) -> Iterator[tuple[float, float, float]]:
-        """After each step the time, and what has been spent on waiting for data and on computation until then, seconds."""
+    def _try(self, trainer: Trainer, losses: list[float]) -> Iterator[tuple[float, float, float]]:
+        """After each step the time, and what has been spent on waiting for data and on computation until then, seconds.
+
+        The losses are added to those given.
+        """
         with _patient(self.runtime.patience_s) as alive:
-            for _ in try_steps(trainer, self.steps):
+            for output in try_steps(trainer, self.steps, 0 if self.from_start else _costliest_epoch(trainer)):
                 alive.set()
+                losses.append(float(output.loss.detach()))
                 yield time.perf_counter(), trainer.ledger.seconds["data"], trainer.ledger.seconds["compute"]
 
 
-def _found(trainer: Trainer, ranks: Ranks, device: torch.device, spent: np.ndarray) -> Probed:
+def _found(trainer: Trainer, ranks: Ranks, device: torch.device, spent: np.ndarray, losses: list[float]) -> Probed:
     """`spent` [step, 3] are the seconds of each step, of its waiting for data and of its computation."""
     cuda = device.type == "cuda"
     step_s, waiting_s, _ = np.median(spent[min(_WARM_UP, len(spent) - 1) :], axis=0)
@@ -128,17 +137,24 @@ def _found(trainer: Trainer, ranks: Ranks, device: torch.device, spent: np.ndarr
         machine_gib=ranks.gather(machine),
         state_gib=trainer.store.files[0].stat().st_size / GIB if ranks.first else 0.0,
         training_steps=trainer.batches,
+        losses=losses,
     )
 
 
-def try_steps(trainer: Trainer, steps: int) -> Iterator[BatchOutput]:
-    """Train on the first batches of the epoch whose rollouts are longest, and give what comes of each.
+def _costliest_epoch(trainer: Trainer) -> int:
+    """The first whose rollouts are longest."""
+    phases = trainer.phases
+    lengths = [phases.phases[phases.of(epoch)].longest for epoch in range(trainer.config.epochs)]
+    return lengths.index(max(lengths))
+
+
+def try_steps(trainer: Trainer, steps: int, epoch: int) -> Iterator[BatchOutput]:
+    """Train on the first batches of an epoch, and give what comes of each.
 
     Nothing is validated, reported or saved, and no training can go on from there.
     """
-    phases, place = trainer.phases, trainer.place
-    lengths = [phases.phases[phases.of(epoch)].longest for epoch in range(trainer.config.epochs)]
-    place.epoch = lengths.index(max(lengths))
+    place = trainer.place
+    place.epoch = epoch
     batches = trainer.loader.batches
     assert isinstance(batches, BatchSampler)
     batches.set_epoch(place.epoch, 0)

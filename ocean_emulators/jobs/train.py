@@ -76,7 +76,8 @@ class TrainJob:
         def progress(step: int, logs: dict[str, float]) -> None:
             if "val/mean/loss" in logs:
                 print(f"step {step}: validation {logs['val/mean/loss']:.4f}", flush=True)
-            report(logs, step)
+            # An epoch's numbers have the same names, and a step of theirs the same number.
+            report({f"step/{name}" if name.startswith("val/") else name: value for name, value in logs.items()}, step)
 
         return Reports(epoch, progress)
 

@@ -37,7 +37,7 @@ def changes_of_params(config: Mapping[str, Any]) -> str:
         return NONE
     if not isinstance(committed, dict):
         return NONE
-    changed = differences(committed, json.loads(json.dumps(config)))
+    changed = differences("", committed, json.loads(json.dumps(config)))
     return ", ".join(f"{key}={_text(now)}" for key, (_, now) in changed.items())[:_LONGEST] or NONE
 
 

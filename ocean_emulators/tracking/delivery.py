@@ -106,6 +106,12 @@ class Delivery:
         return events
 
 
+def copies_of(run: RunFolder) -> list[str]:
+    """What trackers call their copies of a record."""
+    notes = (json.loads(note.read_text()) for note in sorted(run.folder.glob("*.sent")))
+    return [note["copy"] for note in notes if note.get("copy")]
+
+
 class Courier:
     """Delivers a record while it is being written, in a thread of its own: the work does not wait for a tracker.
 

@@ -3,10 +3,12 @@
 from ocean_emulators.tracking.provenance import changes_of_code, packages
 from ocean_emulators.tracking.writing import Record
 
+PACKAGES, CHANGES = "environment/packages.txt", "code/changes.diff"
+
 
 def describe_environment(record: Record) -> None:
     """Put them into a record."""
-    record.log_text(packages(), "environment/packages.txt")
+    record.log_text(packages(), PACKAGES)
     changes = changes_of_code()
     if changes:
-        record.log_text(changes + b"\n", "code/changes.diff")
+        record.log_text(changes, CHANGES)

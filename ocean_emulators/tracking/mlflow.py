@@ -111,6 +111,16 @@ class MlflowTracker:
                 "http://127.0.0.1:5000, or of a database, such as sqlite:////path/to/mlflow.db"
             )
 
+    def client(self) -> Any:
+        """MLflow's, for the store as it is."""
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        from mlflow import MlflowClient  # takes seconds: only where it is used
+
+        for name in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        return MlflowClient(self.address)
+
     def open(self, about: About, files: Path, known: str | None) -> "MlflowCopy":
         """See `Tracker`.
 
@@ -119,14 +129,8 @@ class MlflowTracker:
         UserError
             If the experiment was deleted there.
         """
-        for name, value in _DEFAULTS.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient  # takes seconds: only where it is used
-
-        for name in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         with self._alone():
-            client = MlflowClient(self.address)
+            client = self.client()
             experiment = _experiment_of(client, about.name, self._artifacts)
             run_id = _known(client, known, experiment) or _found(client, experiment, about)
             if run_id is None:

@@ -42,7 +42,7 @@ class Provenance:
 
     def tags(self) -> dict[str, str]:
         """What to look an experiment up by."""
-        commit, changes = git("rev-parse", "HEAD").decode(), changes_of_code()
+        commit, changes = git("rev-parse", "HEAD").decode().strip(), changes_of_code()
         return {
             "experiment.key": self.key,
             "config.sha256": digest(self.config),
@@ -51,7 +51,7 @@ class Provenance:
             "code.sha256": sources_digest([PACKAGE]),
             "git.commit": commit or NONE,
             "git.diff_sha256": hashlib.sha256(changes).hexdigest() if changes else "clean",
-            "git.remote": git("config", "--get", "remote.origin.url").decode() or NONE,
+            "git.remote": git("config", "--get", "remote.origin.url").decode().strip() or NONE,
             CHANGED: changes_of_params(self.config),
             **_names_of_dvc(),
             **self._origin(),
@@ -77,9 +77,12 @@ def _names_of_dvc() -> dict[str, str]:
 
 
 def changes_of_code() -> bytes:
-    """How the working tree differs from the last commit, as a patch; nothing where there is no git."""
+    """How the working tree differs from the last commit, as a patch with new sources; nothing where there is no git."""
     # Not the pipeline's own results, which change while it runs.
-    return git("diff", "--binary", "HEAD", "--", ".", ":!dvc.lock", ":!outputs")
+    changed = git("diff", "--binary", "HEAD", "--", ".", ":!dvc.lock", ":!outputs")
+    new = git("ls-files", "--others", "--exclude-standard", "-z", "--", "*.py").decode().split("\0")
+    added = (git("diff", "--no-index", "--binary", "/dev/null", file, differs=1) for file in new if file)
+    return b"".join([changed, *added])
 
 
 @cache

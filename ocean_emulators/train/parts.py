@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+START_LOSS, FIRST_STEPS = "start/loss", 20
+"""How the loss of the first optimiser steps is reported, and of how many."""
+
 
 def _nobody(number: int, logs: dict[str, float]) -> None:
     """Tells nobody."""

@@ -27,7 +27,7 @@ from ocean_emulators.train.config import TrainConfig
 from ocean_emulators.train.ledger import Ledger
 from ocean_emulators.train.not_finite import first_cause
 from ocean_emulators.train.optimisation import NotFiniteError, Optimisation
-from ocean_emulators.train.parts import CADENCE, QUIET, Cadence, Place, Reports
+from ocean_emulators.train.parts import CADENCE, FIRST_STEPS, QUIET, START_LOSS, Cadence, Place, Reports
 from ocean_emulators.train.profiling import StepProfile
 from ocean_emulators.train.progress import Progress
 from ocean_emulators.train.rollout_steps import Phases
@@ -139,6 +139,8 @@ class Trainer:
         every = self.cadence.log_steps
         numbers = self.train_aggregator.recent() if every and self.place.step % every == 0 else {}
         numbers |= progress.tell(float(output.loss.detach())) if progress.due else {}
+        # By which another training is found to be the same, or not, in seconds.
+        numbers |= {START_LOSS: float(output.loss.detach())} if self.place.step <= FIRST_STEPS else {}
         if numbers:
             with self.ledger.on("tracking"):
                 self.reports.progress(self.place.step, numbers)

@@ -1,4 +1,4 @@
-"""A SLURM of one node, real in all but its size: Debian's programs, on this machine, for as long as a block runs."""
+"""A SLURM of a few nodes, real in all but its size: Debian's programs, on this machine, for as long as a block runs."""
 
 import os
 import shutil
@@ -7,16 +7,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from tests.integration.nodes import Network
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 CONFIGURATION = """
 ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({address})
 SlurmctldPort={controller_port}
 SlurmdPort={node_port}
 AuthType=auth/munge
@@ -25,11 +27,11 @@ AuthInfo=socket={folder}/munge.socket,cred_expire=5
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/controller
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -47,9 +49,9 @@ InactiveLimit=0
 JobRequeue=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime={grace_s}
-PartitionName=high Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime={grace_s}
+PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 """Expired credentials are what a requeued job waits for: seconds here, two minutes by default."""
 
@@ -59,7 +61,18 @@ class Cluster:
     """It is running."""
 
     folder: Path
-    host: str
+    network: Network | None = None
+    """of its nodes; none where this machine is the only one"""
+
+    @property
+    def host(self) -> str:
+        """This machine."""
+        return socket.gethostname().split(".")[0]
+
+    @property
+    def nodes(self) -> dict[str, str]:
+        """Addresses by names."""
+        return self.network.addresses if self.network else {self.host: "127.0.0.1"}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,13 +89,37 @@ class Cluster:
         return self.ask("squeue", "--noheader", "--format", "%i").split()
 
     def drain(self) -> None:
-        """Let the node begin no job any more."""
-        self.ask("scontrol", "update", f"nodename={self.host}", "state=drain", "reason=test")
+        """Let the nodes begin no job any more."""
+        self.ask("scontrol", "update", "nodename=ALL", "state=drain", "reason=test")
 
     def resume(self) -> None:
-        """Have the node back, if it is drained."""
-        if "DRAIN" in self.ask("scontrol", "show", "node", self.host):
-            self.ask("scontrol", "update", f"nodename={self.host}", "state=resume")
+        """Have the nodes back that are drained."""
+        for node in self.nodes:
+            if "DRAIN" in self.ask("scontrol", "show", "node", node):
+                self.ask("scontrol", "update", f"nodename={node}", "state=resume")
+
+    def start_node(self, name: str) -> None:
+        """Switch one of several nodes on."""
+        assert self.network is not None
+        self.network.start(name).run("slurmd", "-c", "-f", str(self.folder / "slurm.conf"))
+
+    def stop_node(self, name: str) -> None:
+        """Switch one of several nodes off."""
+        assert self.network is not None
+        self.network.stop(name)
+
+    def cancel_all(self) -> None:
+        """End all jobs."""
+        for job in self.jobs():
+            self.ask("scancel", job)
+        self.until_idle()
+
+    def until_ready(self, seconds: float = 30) -> None:
+        """Until all nodes wait for jobs."""
+        deadline = time.monotonic() + seconds
+        while set(self._states()) != {"idle"}:
+            assert time.monotonic() < deadline, "".join(log.read_text() for log in self.folder.glob("slurm*.log"))
+            time.sleep(0.1)
 
     def until_idle(self, seconds: float = 60) -> None:
         """Until nothing waits or runs."""
@@ -91,31 +128,58 @@ class Cluster:
             assert time.monotonic() < deadline, self.ask("squeue")
             time.sleep(0.2)
 
+    def _states(self) -> list[str]:
+        command = ["sinfo", "--noheader", "--Node", "--partition=main", "--format=%T"]
+        done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True)
+        return done.stdout.split()  # nothing, while the controller is not there yet
+
+
+def why_not() -> str | None:
+    """What keeps a cluster from being started here, if anything does."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}; apt-get install slurm-wlm munge"
+    return "SLURM's programs are started by root" if os.geteuid() else None
+
 
 @contextmanager
-def running_cluster(grace_s: int = 10) -> Iterator[Cluster]:
-    """Start it, and end it with all its jobs.
+def running_cluster(grace_s: int = 10, nodes: int = 1) -> Iterator[Cluster]:
+    """Start it, and end it with all its jobs: this machine alone, or several that are made for it.
 
     Raises
     ------
     AssertionError
-        If its programs are not installed: `apt-get install slurm-wlm munge`.
+        If there can be none here.
     """
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    assert not missing, f"not installed: {', '.join(missing)}; apt-get install slurm-wlm munge"
+    reason = why_not()
+    assert reason is None, reason
     folder = Path(tempfile.mkdtemp(prefix="slurm"))  # a socket's path must be short
-    for name in ("controller", "spool"):
-        (folder / name).mkdir()
     folder.chmod(0o755)
-    cluster = Cluster(folder, socket.gethostname().split(".")[0])
-    ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
-    text = CONFIGURATION.format(folder=folder, host=cluster.host, grace_s=grace_s, **ports)
-    (folder / "slurm.conf").write_text(text)
+    network = Network(nodes, folder) if nodes > 1 else None
+    cluster = Cluster(folder, network)
     try:
-        _start(cluster)
-        yield cluster
+        with network.running() if network else nullcontext():
+            _configure(cluster, grace_s)
+            try:
+                _start(cluster)
+                yield cluster
+            finally:
+                _end(cluster)
     finally:
-        _end(cluster)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _configure(cluster: Cluster, grace_s: int) -> None:
+    (cluster.folder / "controller").mkdir()
+    address = cluster.network.address if cluster.network else "127.0.0.1"
+    lines = (
+        f"NodeName={name} NodeAddr={at} CPUs=2 RealMemory=1000 State=UNKNOWN" for name, at in cluster.nodes.items()
+    )
+    ports = dict(zip(("controller_port", "node_port"), _free_ports(2), strict=True))
+    text = CONFIGURATION.format(
+        folder=cluster.folder, host=cluster.host, address=address, nodes="\n".join(lines), grace_s=grace_s, **ports
+    )
+    (cluster.folder / "slurm.conf").write_text(text)
 
 
 def _start(cluster: Cluster) -> None:
@@ -125,25 +189,21 @@ def _start(cluster: Cluster) -> None:
     names = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munged.pid", "log-file": "munged.log"}
     options = [f"--{option}={folder / name}" for option, name in names.items()]
     subprocess.run(["munged", "--force", *options, f"--seed-file={folder / 'munge.seed'}"], check=True)
-    for program in ("slurmctld", "slurmd"):
-        cluster.ask(program, "-c", "-f", str(folder / "slurm.conf"))
-    deadline = time.monotonic() + 30
-    while (
-        "idle"
-        not in subprocess.run(
-            ["sinfo", "--noheader", "--format", "%T"],
-            env=os.environ | cluster.environment,
-            capture_output=True,
-            text=True,
-        ).stdout
-    ):
-        assert time.monotonic() < deadline, (folder / "slurmctld.log").read_text() + (folder / "slurmd.log").read_text()
-        time.sleep(0.1)
+    command = ("-c", "-f", str(folder / "slurm.conf"))
+    cluster.ask("slurmctld", *command)
+    if cluster.network:
+        for node in cluster.network.nodes.values():
+            node.run("slurmd", *command)
+    else:
+        cluster.ask("slurmd", *command)
+    cluster.until_ready()
 
 
 def _end(cluster: Cluster) -> None:
+    """End what runs on this machine; what runs on others ends with them."""
     subprocess.run(["scancel", "--user=root"], env=os.environ | cluster.environment, capture_output=True)
-    for name in ("slurmd.pid", "slurmctld.pid", "munged.pid"):
+    of_node = [] if cluster.network else [f"slurmd-{cluster.host}.pid"]
+    for name in (*of_node, "slurmctld.pid", "munged.pid"):
         file = cluster.folder / name
         if file.exists():
             process = psutil.Process(int(file.read_text()))
@@ -154,7 +214,6 @@ def _end(cluster: Cluster) -> None:
                     each.wait(10)
                 except psutil.TimeoutExpired:
                     each.kill()
-    shutil.rmtree(cluster.folder, ignore_errors=True)
 
 
 def _free_ports(n: int) -> list[int]:

@@ -1,41 +1,36 @@
 """Training and evaluation as jobs of a real SLURM: their results, and what a user sees of each way in which a job can end."""
 
 import io
-import json
 import os
 import pty
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
 import pytest
-import torch
 import yaml
 
-from launchers.submitted import Submitted, jobs_in
-from ocean_emulators.tensors import load_tensors
+from launchers.submitted import jobs_in
 from tests import tiny
 from tests.integration.cluster import Cluster, running_cluster
-from tests.integration.conftest import ENVIRONMENT, Project, stages_run
-
-EPOCHS = 40
-LAUNCH = ("python", "-m", "launchers", "train")
-RUNTIME = {"device": "cpu", "patience_s": 30, "checkpoint_steps": 5}
-SLURM: dict[str, Any] = {
-    "where": "slurm",
-    "processes": 2,
-    "memory_gib": 0.5,
-    "partition": "main",
-    "grace_s": 10,
-    "runtime": RUNTIME,
-}
+from tests.integration.conftest import Project, stages_run
+from tests.integration.slurm import (
+    EPOCHS,
+    LAUNCH,
+    RUNTIME,
+    SLURM,
+    Stage,
+    environment,
+    prepared,
+    ranks_of,
+    same_weights,
+    starting,
+    train_here,
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,106 +41,27 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def ready(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose data are prepared, with launch files; not to be changed."""
-    project = fresh.copy(tmp_path_factory.mktemp("ready") / "project")
-    project.configure(tiny.experiment(epochs=EPOCHS, rollout_steps=[1], input_noise=0.2))
-    for name, launch in (("slurm", SLURM), ("local", {"where": "local", "processes": 2, "runtime": RUNTIME})):
-        (project.root / f"{name}.yaml").write_text(yaml.safe_dump(launch))
-    project.run("dvc", "repro", "stats")
-    project.commit("Prepared")
-    return project
+    """Not to be changed."""
+    return prepared(fresh, tmp_path_factory.mktemp("ready") / "project")
 
 
 @pytest.fixture(scope="module")
 def of_local(ready: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Trained by two processes of this machine, without interruption."""
-    project = ready.copy(tmp_path_factory.mktemp("local") / "project")
-    project.run("dvc", "repro", "train", OCEAN_EMULATORS_LAUNCH="local.yaml", OCEAN_EMULATORS_TRACKER="none")
-    return project
+    """Trained by two processes of this machine."""
+    return train_here(ready.copy(tmp_path_factory.mktemp("local") / "project"), 2)
 
 
 @pytest.fixture
 def project(ready: Project, tmp_path: Path, cluster: Cluster) -> Iterator[Project]:
     yield ready.copy(tmp_path / "project")
-    for job in cluster.jobs():
-        cluster.ask("scancel", job)
+    cluster.cancel_all()
     cluster.resume()
-    cluster.until_idle()
-
-
-def environment(cluster: Cluster, tracker: str = "none") -> dict[str, str]:
-    return {**cluster.environment, "OCEAN_EMULATORS_LAUNCH": "slurm.yaml", "OCEAN_EMULATORS_TRACKER": tracker}
-
-
-def same_weights(one: Project, other: Project) -> None:
-    """To the bit, and the same history."""
-    found, expected = (load_tensors(p.root / "outputs/train/checkpoint.pt") for p in (one, other))
-    for part in ("model", "averaged_model"):
-        assert found[part].keys() == expected[part].keys()
-        assert all(torch.equal(found[part][name], tensor) for name, tensor in expected[part].items())
-    histories = (pd.read_csv(p.root / "outputs/train/history.csv") for p in (one, other))
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage that waits for its job."""
-
-    process: "subprocess.Popen[bytes]"
-    log: Path
-    project: Project
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def until(self, what: Callable[[], Any], seconds: float = 90) -> None:
-        deadline = time.monotonic() + seconds
-        while not what():
-            assert self.process.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.05)
-
-    def until_saved(self) -> None:
-        """Until the training has saved a state."""
-        self.until(lambda: list(self.project.root.glob(".scratch/train-*/states/[0-9]*.pt")))
-
-    def end(self, code: int, seconds: float = 120) -> None:
-        assert self.process.wait(seconds) == code, self.said
-
-    @property
-    def job(self) -> Submitted:
-        (job,) = jobs_in(self.project.root / ".scratch/jobs")
-        return job
 
 
 @pytest.fixture
 def start(project: Project, cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    started: list[Stage] = []
-
-    def start(*command: str, stdin: int = subprocess.DEVNULL, **options: Any) -> Stage:
-        (project.root / "slurm.yaml").write_text(yaml.safe_dump({**SLURM, **options}))
-        log = tmp_path / f"log{len(started)}"
-        with log.open("w") as printed:
-            process = subprocess.Popen(
-                command or LAUNCH,
-                cwd=project.root,
-                env=ENVIRONMENT | environment(cluster),
-                stdin=stdin,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-        started.append(Stage(process, log, project))
-        return started[-1]
-
-    yield start
-    for stage in started:
-        print(stage.said)
-        if stage.process.poll() is None:
-            stage.process.kill()
-            stage.process.wait()
+    with starting(project, cluster, tmp_path) as start:
+        yield start
 
 
 def test_dvc_repro_trains_and_evaluates_on_the_cluster(project: Project, cluster: Cluster, of_local: Project) -> None:
@@ -186,8 +102,7 @@ def test_a_job_that_reaches_its_time_limit_is_requeued(
     stage.end(0, 300)
     assert "requeued 1 times" in stage.said
     assert "resuming after epoch" in stage.said
-    whole.run(*LAUNCH, OCEAN_EMULATORS_LAUNCH="local.yaml", OCEAN_EMULATORS_TRACKER="none")
-    same_weights(project, whole)
+    same_weights(project, train_here(whole, 2))
 
 
 def test_a_job_that_is_told_to_stop_while_it_starts_is_requeued(
@@ -227,18 +142,6 @@ def test_a_cancelled_job_ends_the_stage_and_the_next_goes_on(
     again.end(0)
     assert "resuming after epoch" in again.said
     same_weights(stage.project, of_local)
-
-
-def ranks_of(job: Submitted) -> list[psutil.Process]:
-    """The processes of a job's ranks, by rank."""
-    found = {}
-    for process in psutil.process_iter():
-        try:
-            if "submitit.core._submit" in process.cmdline() and process.environ().get("SLURM_JOB_ID") == job.id:
-                found[int(process.environ()["SLURM_PROCID"])] = process
-        except (psutil.Error, KeyError):
-            pass
-    return [found[rank] for rank in sorted(found)]
 
 
 def test_a_killed_rank_ends_the_job(start: Callable[..., Stage], cluster: Cluster, of_local: Project) -> None:
@@ -446,23 +349,6 @@ def test_without_slurm_there_is_one_message(project: Project, tmp_path: Path) ->
     (only / "python").chmod(0o755)
     output = project.run(*LAUNCH, fails=True, PATH=str(only), OCEAN_EMULATORS_LAUNCH="slurm.yaml")
     assert output.strip().splitlines()[-1].startswith("error: sbatch: no such program here")
-
-
-def test_time_from_submission_to_the_first_step(start: Callable[..., Stage], project: Project) -> None:
-    """Beside that of a training in the same process."""
-    seconds = {}
-    for name, options in (("inline", {"stages": []}), ("slurm", {"processes": 1})):
-        began = time.monotonic()
-        stage = start(**options)
-        stage.until_saved()
-        seconds[name] = time.monotonic() - began
-        if name == "inline":
-            os.killpg(stage.process.pid, signal.SIGTERM)
-            stage.end(75)
-        for file in project.root.glob(".scratch/train-*/states/*"):
-            file.unlink()
-    print(json.dumps(seconds))
-    assert seconds["slurm"] - seconds["inline"] < 20
 
 
 def test_a_drill_on_the_cluster(project: Project, cluster: Cluster) -> None:

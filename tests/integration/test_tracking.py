@@ -1,6 +1,5 @@
 """Records and their copies in real trackers: MLflow's database and server, and W&B's files."""
 
-import os
 import shutil
 import signal
 import socket
@@ -9,11 +8,9 @@ import struct
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -30,60 +27,15 @@ from ocean_emulators.tracking.record import RunFolder
 from ocean_emulators.tracking.writing import Record
 from tests.disks import small_disk
 from tests.integration.conftest import ENVIRONMENT, Project
+from tests.integration.mlflow_server import Server, running_server, until
 
 WHAT = Provenance({"a": 1, "deep": {"b": [1, 2]}}, "data")
 
 
-@dataclass
-class Server:
-    """A real MLflow server on this machine, which can be killed and started again."""
-
-    folder: Path
-    port: int
-    processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        store = [
-            f"--backend-store-uri=sqlite:///{self.folder}/server.db",
-            f"--artifacts-destination={self.folder}/files",
-        ]
-        command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
-        process = subprocess.Popen(
-            [*command, *store], cwd=self.folder, env=ENVIRONMENT, start_new_session=True, stdout=subprocess.DEVNULL
-        )
-        self.processes.append(process)
-        until(lambda: process.poll() is not None or self.answers)
-        assert process.poll() is None
-
-    @property
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(self.address, timeout=5) as page:
-                return bool(page.status == 200)
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        """At once, with its workers."""
-        process = self.processes.pop()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(60)
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        found = Server(tmp_path, free.getsockname()[1])
-    found.start()
-    yield found
-    while found.processes:
-        found.kill()
+    with running_server(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture
@@ -93,13 +45,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "home/.dvc").mkdir(parents=True)
     return tmp_path / "home"
-
-
-def until(holds: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def train(home: Path, steps: range, what: Provenance = WHAT) -> Record:
