@@ -46,7 +46,7 @@ def _introduction(record: Record, experiment: Experiment, scores: str = "") -> s
         "DVC experiment": "" if name == NONE else f"`{name}`",
         "Weights begin as": "" if began == NONE else f"those of the checkpoint `{began[:12]}…`",
         "Data": f"`{experiment.data.source}`",
-        "Make it again": f"`ocean-emulators runs reproduce {record.about.key[:8]}`",
+        "Make it again": f"`ocean-emulators reproduce {record.about.key[:8]}`",
     }
     return "\n".join(f"- **{name}**: {text}" for name, text in rows.items() if text)
 
@@ -92,8 +92,8 @@ def _record_comparison(files: ComparisonFiles, experiment: Experiment, record: R
 
 def _in_words(scores: dict[str, float]) -> str:
     """See `mean_scores`."""
-    ratio = f", {scores['ratio']:.3f} of that of the first baseline" if "ratio" in scores else ""
-    return f"RMSE {scores['nrmse']:.3f} standard deviations{ratio} (means over leads and fields)"
+    ratio = f", {scores['ratio']:.3f} of the first baseline's" if "ratio" in scores else ""
+    return f"RMSE {scores['nrmse']:.3f} standard deviations{ratio}"
 
 
 def _record_figures(folder: Path, record: Record) -> None:

@@ -21,8 +21,8 @@ from ocean_emulators.tracking.base import TRACKERS
 from ocean_emulators.tracking.changes import CHANGED, DVC_NAME, NONE, run_name
 from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Model, Outcome, Tags, Text
 from ocean_emulators.tracking.mlflow_database import move_artifacts, require_database
-from ocean_emulators.tracking.mlflow_models import CHECKPOINT, log_model, model_of
-from ocean_emulators.tracking.mlflow_page import colour_of, experiment_tags, links_of
+from ocean_emulators.tracking.mlflow_models import CHECKPOINT, log_model, model_of, runs_with
+from ocean_emulators.tracking.mlflow_page import colour, experiment_tags, links_of
 from ocean_emulators.tracking.provenance import BEGAN_FROM
 from ocean_emulators.tracking.record import About
 
@@ -38,6 +38,8 @@ _DIGEST_LETTERS = 12
 """of a data set, as the page shows them; MLflow takes 36 at most"""
 _SCORES = ("score/", "free_run/")
 """beginnings of the names of metrics that a model has: one number each, as a model's page shows no steps"""
+_MANY_RUNS = 200
+"""of which nobody tells the colours apart"""
 _PARENT = "mlflow.parentRunId"
 _PLUGINS = "mlflow.tracking_store"
 _DEFAULTS = {
@@ -210,7 +212,7 @@ class MlflowCopy:
                 log_model(self._client, self._run(), self._about, what, self._home)
                 self._model = model_of(self._run())
                 self._client.set_tag(self.id, CHECKPOINT, sha256)
-                for child in _runs_with(self._client, BEGAN_FROM, sha256):
+                for child in runs_with(self._client, BEGAN_FROM, sha256):
                     self._client.set_tag(child.info.run_id, _PARENT, self.id)
             case Text(text):
                 self._client.set_tag(self.id, "mlflow.note.content", f"{links_of(self._run())}\n\n{text}")
@@ -269,8 +271,8 @@ def _found(client: Any, experiment: str, about: About) -> str | None:
 def _created(client: Any, experiment: str, about: About) -> str:
     commit = about.tags.get("git.commit", NONE)
     shown = {"mlflow.source.name": "dvc.yaml", "mlflow.source.git.commit": commit, _RECORD: about.id}
-    shown["mlflow.runColor"] = colour_of(about.key)
-    parents = _runs_with(client, CHECKPOINT, about.tags[BEGAN_FROM]) if BEGAN_FROM in about.tags else []
+    shown["mlflow.runColor"] = colour(len(client.search_runs([experiment], max_results=_MANY_RUNS)))
+    parents = runs_with(client, CHECKPOINT, about.tags[BEGAN_FROM]) if BEGAN_FROM in about.tags else []
     if parents:
         shown[_PARENT] = parents[0].info.run_id
     name = run_name(about.name, about.key, about.tags)
@@ -302,12 +304,6 @@ def _data_sets(about: About) -> list[Any]:
             dataset = Dataset(name, digest[:_DIGEST_LETTERS], "local", source, profile=period)
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
     return inputs
-
-
-def _runs_with(client: Any, tag: str, value: str) -> list[Any]:
-    """The runs of a store that have a tag, whatever their experiment."""
-    experiments = [one.experiment_id for one in client.search_experiments()]
-    return list(client.search_runs(experiments, f"tags.`{tag}` = '{value}'"))
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -11,6 +11,10 @@ from ocean_emulators.tracking.weights import find_checkpoint, write_weights
 
 REGISTER = "OCEAN_EMULATORS_REGISTER"
 """environment variable: name in MLflow's registry that checkpoints become versions of"""
+_NOTE = (
+    "`model.safetensors` holds the averaged weights, which evaluation uses; `config.json` what builds the model, its channels, "
+    "and the mean and standard deviations that they are normalised by."
+)
 CHECKPOINT = "checkpoint.sha256"
 """tag of a run and of its model"""
 
@@ -19,6 +23,12 @@ def model_of(run: Any) -> str | None:
     """The model that a run has handed on last."""
     models = run.outputs.model_outputs if run.outputs else []
     return str(models[-1].model_id) if models else None
+
+
+def runs_with(client: Any, tag: str, value: str) -> list[Any]:
+    """The runs of a store that have a tag, whatever their experiment."""
+    experiments = [one.experiment_id for one in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`{tag}` = '{value}'"))
 
 
 def log_model(client: Any, run: Any, about: About, model: Model, home: Path) -> None:
@@ -40,6 +50,7 @@ def _made(client: Any, run: Any, about: About, model: Model, home: Path) -> Any:
     parts = {key: str(value) for key, value in (about.config.get("model") or {}).items()}
     checkpoint = find_checkpoint(model, home)
     tags = {
+        "mlflow.note.content": _NOTE,
         CHECKPOINT: model.sha256,
         "experiment.key": about.key,
         "weights": "safetensors" if checkpoint else "not at hand",
@@ -62,10 +73,9 @@ def register(client: Any, model_id: str, name: str) -> str:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    known = [one for one in client.search_model_versions(f"name = '{name}'") if one.model_id == model_id]
+    source = f"models:/{model_id}"
+    known = [one for one in client.search_model_versions(f"name = '{name}'") if one.source == source]
     if known:
         return str(known[0].version)
-    made = client.create_model_version(
-        name, f"models:/{model_id}", client.get_logged_model(model_id).source_run_id, model_id=model_id
-    )
+    made = client.create_model_version(name, source, client.get_logged_model(model_id).source_run_id, model_id=model_id)
     return str(made.version)
