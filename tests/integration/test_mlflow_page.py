@@ -113,7 +113,7 @@ def test_what_is_sent_again_stands_there_once(changed: Project) -> None:
         note.unlink()
     assert "sent" in changed.run("ocean-emulators", "runs", "sync")
     after, client = the_run(changed), changed.client()
-    assert after.data == before.data
+    assert after.data.to_dictionary() == before.data.to_dictionary()
     assert len(after.outputs.model_outputs) == 1
     assert len(after.inputs.dataset_inputs) == 3
     (model,) = client.search_logged_models([after.info.experiment_id])
