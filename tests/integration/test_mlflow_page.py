@@ -208,7 +208,7 @@ def test_the_page_shows_names_scores_and_curves(changed: Project, page: str, tmp
 def browse(address: str, folder: Path, awaited: str) -> str:
     """What a browser makes of a page, once that is there: on a busy machine it may take the page as it is too early."""
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile"]
-    command += ["--window-size=1600,2400", "--virtual-time-budget=30000", "--dump-dom", address]
+    command += ["--window-size=2400,2400", "--virtual-time-budget=30000", "--dump-dom", address]
     for _ in range(3):
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         if awaited in done.stdout:

@@ -29,7 +29,7 @@ from tests.disks import small_disk
 from tests.integration.conftest import ENVIRONMENT, Project
 from tests.integration.mlflow_server import Server, running_server, until
 
-WHAT = Provenance({"a": 1, "deep": {"b": [1, 2]}}, "data")
+WHAT = Provenance({"a": 1, "deep": {"b": [1, 2]}}, "data", {"data.train": 64 * "0"})
 
 
 @pytest.fixture
