@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from launchers.record import record_results
+from launchers.record import introduce, record_results
 from ocean_emulators.datasets.statistics.stored import read_statistics
 from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.distributed import Ranks
@@ -43,6 +43,7 @@ class TrackedJob:
             return
         workspace = self.job.workspace
         with _told_to_stop(), open_record(self.experiment.name, self.provenance, workspace.home) as record:
+            introduce(record, self.experiment)
             lock = workspace.root / "dvc.lock"
             if lock.is_file():
                 record.log_file(lock, "code")

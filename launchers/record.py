@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ocean_emulators.eval.report import ratio_lines, score_lines
+from ocean_emulators.eval.report import mean_scores, ratio_lines, score_lines
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.files import content_digest
 from ocean_emulators.finding import OUTPUT
 from ocean_emulators.forecasting.base import EMULATOR
 from ocean_emulators.tracking import Record
+from ocean_emulators.tracking.changes import CHANGED, DVC_NAME, NONE
+from ocean_emulators.tracking.provenance import BEGAN_FROM
 from ocean_emulators.workspace import ComparisonFiles, EvaluationFiles, TrainingFiles
 
 
@@ -28,9 +30,31 @@ def record_results(stage: str, folder: Path, experiment: Experiment, record: Rec
             raise AssertionError(other)
 
 
+def introduce(record: Record, experiment: Experiment) -> None:
+    """Describe an experiment that has no scores yet."""
+    if not record.described:
+        record.describe(_introduction(record, experiment))
+
+
+def _introduction(record: Record, experiment: Experiment, scores: str = "") -> str:
+    """Its scores in a line, what it changes, and how it is made again, in Markdown."""
+    tags = record.tags
+    changed, name, began = (tags.get(tag, NONE) for tag in (CHANGED, DVC_NAME, BEGAN_FROM))
+    rows = {
+        "Scores": scores,
+        "Changed": "nothing: `params.yaml` as it was committed" if changed == NONE else f"`{changed}`",
+        "DVC experiment": "" if name == NONE else f"`{name}`",
+        "Weights begin as": "" if began == NONE else f"those of the checkpoint `{began[:12]}…`",
+        "Data": f"`{experiment.data.source}`",
+        "Make it again": f"`ocean-emulators reproduce {record.about.key[:8]}`",
+    }
+    return "\n".join(f"- **{name}**: {text}" for name, text in rows.items() if text)
+
+
 def _record_training(files: TrainingFiles, record: Record) -> None:
     for row in pd.read_csv(files.history).to_dict("records"):
         record.log_metrics({str(k): v for k, v in row.items() if k != "epoch" and pd.notna(v)}, step=int(row["epoch"]))
+    record.log_model(files.checkpoint)
 
 
 def _record_evaluation(files: EvaluationFiles, record: Record) -> None:
@@ -58,10 +82,18 @@ def _record_comparison(files: ComparisonFiles, experiment: Experiment, record: R
         record.log_metrics(dict(zip(names, part["emulator_ratio"], strict=True)), step=round(float(str(lead))))
     for file in (files.table, files.summary):
         record.log_file(file, "scores")
+    scores = mean_scores(table)
+    record.log_metrics({f"score/{name}": value for name, value in scores.items()})
     leads = experiment.evaluation.reported_leads(table["lead"].unique())
     text = "\n".join([*score_lines(table, leads), "", *ratio_lines(table, leads)])
-    record.describe(f"```text\n{text}\n```")
+    record.describe(f"{_introduction(record, experiment, _in_words(scores))}\n\n```text\n{text}\n```")
     _record_figures(files.figures, record)
+
+
+def _in_words(scores: dict[str, float]) -> str:
+    """See `mean_scores`."""
+    ratio = f", {scores['ratio']:.3f} of the first baseline's" if "ratio" in scores else ""
+    return f"RMSE {scores['nrmse']:.3f} standard deviations{ratio}"
 
 
 def _record_figures(folder: Path, record: Record) -> None:

@@ -19,7 +19,7 @@ from ocean_emulators.cli.main import main
 from ocean_emulators.errors import HIDDEN, Interrupted, UserError
 from ocean_emulators.tracking.base import TRACKERS, Copy
 from ocean_emulators.tracking.delivery import Delivery
-from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Tags, Text, from_line, to_line
+from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Model, Tags, Text, from_line, to_line
 from ocean_emulators.tracking.machine import sampling
 from ocean_emulators.tracking.open import VARIABLE, chosen_trackers, open_record, require_trackers
 from ocean_emulators.tracking.provenance import Provenance
@@ -61,6 +61,7 @@ def numbers_of(home: Path) -> dict[int, dict[str, float]]:
         End("train", "killed"),
         Metrics({"loss": 0.1 + 0.2, "big": 1e308, "inf": math.inf, "low": -math.inf}, 7),
         File("figures/a.png", "0" * 64),
+        Model("/out/checkpoint.pt", "0" * 64, "1" * 32),
         Text("a\nb 中 \u2028"),
         Tags({"host": "ü"}),
     ],
@@ -474,7 +475,7 @@ def test_runs_are_listed_and_sent(
     with recorded(project) as record, record.stage("train"):
         record.log_metrics({"loss": 1.0}, 1)
     main(["runs"])
-    assert re.fullmatch(rf"{WHAT.key[:8]}  [-\d]+ [:\d]+  test +train\n", capsys.readouterr().out)
+    assert re.fullmatch(rf"{WHAT.key[:8]}  [-\d]+ [:\d]+  test +- +train +none\n", capsys.readouterr().out)
     with pytest.raises(SystemExit) as end:
         main(["runs", "sync"])
     assert end.value.code == 1

@@ -19,6 +19,7 @@ COMMANDS = {
     "runs": "List the records of experiments, show one, tell two apart, or send them to trackers.",
     "reproduce": "Make a run again from what its record says, and compare what comes out.",
     "same": "Find out in seconds whether this tree trains as a run did, to the bit.",
+    "register": "Make the checkpoint of a run a version of a model in MLflow's registry.",
     "evaluate": "Evaluate checkpoints on the test period of this experiment, side by side.",
     "probe": "Try the first steps of a training where it would run: its memory, its speed, its length.",
     "sweep": "Train variants as an array of a cluster's jobs, each a DVC experiment.",

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from ocean_emulators.config.base import parse
-from ocean_emulators.errors import UserError, brief, mask
+from ocean_emulators.config.yaml_files import load_yaml
+from ocean_emulators.errors import UserError, brief
 from ocean_emulators.eval.config import EvaluationConfig
 from ocean_emulators.eval.report import ratio_lines, score_lines
 from ocean_emulators.lock import changed_since, locked_params
-from ocean_emulators.tracking.mlflow import own_store
+from ocean_emulators.tracking.mlflow_address import how_to_see_runs
 from ocean_emulators.workspace import Workspace
 
 _SHOWN = 4
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     }.items():
         if place.exists():
             print(f"{what}: {place.relative_to(workspace.root)}")
-    print(f"Runs: {_how_to_see_runs(workspace)}")
+    print(f"Runs: {how_to_see_runs(workspace.home, str(load_yaml(workspace.params).get('name')))}")
 
 
 @contextmanager
@@ -103,12 +102,3 @@ def _drift_lines(summary: Path) -> list[str]:
         f"Free run: the global-mean temperature of a level is off by at most {free_run[worst]:.3f} °C ({worst}).",
         "",
     ]
-
-
-def _how_to_see_runs(workspace: Workspace) -> str:
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return f"at {mask(uri)}"
-    if not (workspace.home / "mlflow.db").is_file():
-        return "none recorded here yet"
-    return f"mlflow ui --backend-store-uri {shlex.quote(own_store(workspace.home))}"

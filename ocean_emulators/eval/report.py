@@ -29,6 +29,17 @@ def ratio_lines(table: pd.DataFrame, leads: list[float]) -> list[str]:
     return [title, *_aligned(["days", *(f"{d:g}" for d in leads)], rows)]
 
 
+def mean_scores(table: pd.DataFrame) -> dict[str, float]:
+    """Over all leads and fields: the emulator's normalised RMSE, and its ratio to that of the first baseline; 4 digits."""
+    overall = table[table["variable"] == "all"]
+    by_forecast = overall.groupby("forecast", sort=False)
+    scores = {"nrmse": round(float(by_forecast.get_group(EMULATOR)["nrmse"].mean()), 4)}
+    others = [name for name in pd.unique(table["forecast"]) if name != EMULATOR]
+    if others:
+        scores["ratio"] = round(float(by_forecast.get_group(others[0])["emulator_ratio"].mean()), 4)
+    return scores
+
+
 def _with_interval(cell: pd.Series) -> str:
     interval = "" if pd.isna(cell["ratio_low"]) else f" ({cell['ratio_low']:.2f}-{cell['ratio_high']:.2f})"
     return f"{cell['emulator_ratio']:.2f}{interval}"

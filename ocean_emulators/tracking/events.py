@@ -43,6 +43,17 @@ class File:
 
 
 @dataclass(frozen=True)
+class Model:
+    """A checkpoint was handed on. It may be large, so the record knows it without a copy."""
+
+    path: str
+    """where it lay then; DVC has it afterwards"""
+    sha256: str
+    md5: str
+    """by which DVC's cache names it"""
+
+
+@dataclass(frozen=True)
 class Text:
     """What a reader of the record sees first, Markdown; in the place of an earlier one."""
 
@@ -56,12 +67,13 @@ class Tags:
     tags: Mapping[str, str]
 
 
-What = Begin | End | Metrics | File | Text | Tags
+What = Begin | End | Metrics | File | Model | Text | Tags
 _KINDS: dict[str, type[What]] = {
     "begin": Begin,
     "end": End,
     "metrics": Metrics,
     "file": File,
+    "model": Model,
     "text": Text,
     "tags": Tags,
 }

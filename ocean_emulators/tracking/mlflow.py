@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -17,18 +18,29 @@ from sqlalchemy.engine import URL
 from ocean_emulators.errors import UserError, mask
 from ocean_emulators.files import PARTIAL
 from ocean_emulators.tracking.base import TRACKERS
-from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Outcome, Tags, Text
+from ocean_emulators.tracking.changes import CHANGED, DVC_NAME, NONE, run_name
+from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Model, Outcome, Tags, Text
 from ocean_emulators.tracking.mlflow_database import move_artifacts, require_database
+from ocean_emulators.tracking.mlflow_models import CHECKPOINT, log_model, model_of, runs_with
+from ocean_emulators.tracking.mlflow_page import colour, experiment_tags, links_of
+from ocean_emulators.tracking.provenance import BEGAN_FROM
 from ocean_emulators.tracking.record import About
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 _STAGES, _RECORD = "stages", "record.id"
-# The pages open with what trainings need (curves, comparisons) instead of what language models need.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _STATUS: dict[Outcome, str] = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 _MOST_METRICS, _MOST_PARAMS = 1000, 100
 """in one call, as MLflow limits them"""
 _SCHEMES = {"http", "https", "postgresql", "mysql", "mssql", "sqlite", "databricks", "databricks-uc", "uc"}
+_CONTEXTS = {"train": "training", "validation": "validation", "test": "testing"}
+"""what periods of the data are for, in MLflow's words"""
+_DIGEST_LETTERS = 12
+"""of a data set, as the page shows them; MLflow takes 36 at most"""
+_SCORES = ("score/", "free_run/")
+"""beginnings of the names of metrics that a model has: one number each, as a model's page shows no steps"""
+_MANY_RUNS = 200
+"""of which nobody tells the colours apart"""
+_PARENT = "mlflow.parentRunId"
 _PLUGINS = "mlflow.tracking_store"
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -125,7 +137,7 @@ class MlflowTracker:
             run_id = _known(client, known, experiment) or _found(client, experiment, about)
             if run_id is None:
                 run_id = _created(client, experiment, about)
-        return MlflowCopy(client, run_id, about, files)
+        return MlflowCopy(client, run_id, about, files, self.home)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -147,18 +159,19 @@ class MlflowTracker:
 class MlflowCopy:
     """A run; see `Copy`."""
 
-    def __init__(self, client: Any, run_id: str, about: About, files: Path) -> None:
-        self.id, self._client, self._about, self._files = run_id, client, about, files
+    def __init__(self, client: Any, run_id: str, about: About, files: Path, home: Path) -> None:
+        self.id, self._client, self._about, self._files, self._home = run_id, client, about, files, home
+        self._model = model_of(self._run())
 
     def take(self, events: Sequence[Event], first: int) -> None:
         """See `Copy`: numbers bring their own time, by which MLflow knows those that it has; all else is put in its place."""
         if first == 0:
             _furnish(self._client, self.id, self._about)
-        metrics: list[tuple[str, float, int, int]] = []
+        metrics: list[Any] = []
         for event in events:
             match event.what:
                 case Metrics(values, step):
-                    metrics += [(name, value, event.at, step) for name, value in values.items()]
+                    metrics += [self._metric(name, value, event.at, step) for name, value in values.items()]
                 case other:
                     self._put(other, event.at)
         self._log(metrics)
@@ -166,36 +179,49 @@ class MlflowCopy:
     def close(self) -> None:
         """See `Copy`."""
 
-    def _log(self, metrics: list[tuple[str, float, int, int]]) -> None:
+    def _run(self) -> Any:
+        return self._client.get_run(self.id)
+
+    def _metric(self, name: str, value: float, at: int, step: int) -> Any:
+        """A number of the run, and of its model where it is a score; MLflow would take 0 for a model's NaN."""
         from mlflow.entities import Metric
 
-        for start in range(0, len(metrics), _MOST_METRICS):
-            batch = [Metric(*metric) for metric in metrics[start : start + _MOST_METRICS]]
-            self._client.log_batch(self.id, metrics=batch)
+        if self._model is None or not name.startswith(_SCORES) or not math.isfinite(value):
+            return Metric(name, value, at, step)
+        digest = self._about.tags.get("data.test", NONE)[:_DIGEST_LETTERS]
+        return Metric(name, value, at, step, self._model, "test", digest, self.id)
 
-    def _put(self, what: Begin | End | File | Text | Tags, at: int) -> None:
+    def _log(self, metrics: list[Any]) -> None:
+        for start in range(0, len(metrics), _MOST_METRICS):
+            self._client.log_batch(self.id, metrics=metrics[start : start + _MOST_METRICS])
+
+    def _put(self, what: Begin | End | File | Model | Text | Tags, at: int) -> None:
         match what:
             case Begin():
                 self._client.update_run(self.id, status="RUNNING")
             case End(stage, outcome):
                 if outcome == "done":
-                    done = set(self._client.get_run(self.id).data.tags.get(_STAGES, "").split())
+                    done = set(self._run().data.tags.get(_STAGES, "").split())
                     self._client.set_tag(self.id, _STAGES, " ".join(sorted(done | {stage})))
                 self._client.set_terminated(self.id, _STATUS[outcome], at)
             case File(path):
                 file = self._files / path
                 if file.is_file():
                     self._client.log_artifact(self.id, str(file), path.rpartition("/")[0])
+            case Model(_, sha256):
+                log_model(self._client, self._run(), self._about, what, self._home)
+                self._model = model_of(self._run())
+                self._client.set_tag(self.id, CHECKPOINT, sha256)
+                for child in runs_with(self._client, BEGAN_FROM, sha256):
+                    self._client.set_tag(child.info.run_id, _PARENT, self.id)
             case Text(text):
-                self._client.set_tag(self.id, "mlflow.note.content", text)
+                self._client.set_tag(self.id, "mlflow.note.content", f"{links_of(self._run())}\n\n{text}")
             case Tags(tags):
                 for name, value in tags.items():
                     self._client.set_tag(self.id, name, value)
-                if tags.get(_DVC_NAME, "none") != "none":  # it began before DVC ran that
-                    self._client.update_run(self.id, name=tags[_DVC_NAME])
-
-
-_DVC_NAME = "dvc.experiment"
+                if {DVC_NAME, CHANGED} & tags.keys():  # it began before DVC ran that
+                    name = run_name(self._about.name, self._about.key, self._run().data.tags)
+                    self._client.update_run(self.id, name=name)
 
 
 def _experiment_of(client: Any, name: str, artifacts: str | None) -> str:
@@ -205,7 +231,7 @@ def _experiment_of(client: Any, name: str, artifacts: str | None) -> str:
     known = client.get_experiment_by_name(name)
     if known is None:
         try:
-            return str(client.create_experiment(name, artifacts, tags=_EXPERIMENT_TAGS))
+            return str(client.create_experiment(name, artifacts, tags=experiment_tags()))
         except MlflowException:
             known = client.get_experiment_by_name(name)
             if known is None:  # else another process was faster
@@ -215,6 +241,9 @@ def _experiment_of(client: Any, name: str, artifacts: str | None) -> str:
             f"name: the experiment {name!r} was deleted in MLflow; bring it back by `mlflow experiments restore "
             f"--experiment-id {known.experiment_id}`, or give the experiment another name"
         )
+    for tag, value in experiment_tags().items():
+        if known.tags.get(tag) != value:
+            client.set_experiment_tag(known.experiment_id, tag, value)
     return str(known.experiment_id)
 
 
@@ -240,25 +269,41 @@ def _found(client: Any, experiment: str, about: About) -> str | None:
 
 
 def _created(client: Any, experiment: str, about: About) -> str:
-    dvc, commit = about.tags.get(_DVC_NAME, "none"), about.tags.get("git.commit", "none")
+    commit = about.tags.get("git.commit", NONE)
     shown = {"mlflow.source.name": "dvc.yaml", "mlflow.source.git.commit": commit, _RECORD: about.id}
-    name = dvc if dvc != "none" else f"{about.name}-{about.key[:8]}"
+    shown["mlflow.runColor"] = colour(len(client.search_runs([experiment], max_results=_MANY_RUNS)))
+    parents = runs_with(client, CHECKPOINT, about.tags[BEGAN_FROM]) if BEGAN_FROM in about.tags else []
+    if parents:
+        shown[_PARENT] = parents[0].info.run_id
+    name = run_name(about.name, about.key, about.tags)
     run = client.create_run(experiment, start_time=about.begun, tags=about.tags | shown, run_name=name)
     return str(run.info.run_id)
 
 
 def _furnish(client: Any, run_id: str, about: About) -> None:
-    """Params, data set and configuration of a new run."""
-    from mlflow.entities import Dataset, DatasetInput, Param
+    """Params, data sets and configuration of a new run."""
+    from mlflow.entities import Param
 
-    source = json.dumps({"uri": "data/prepared"})
-    data = about.tags.get("data.fingerprint", "none")
-    dataset = Dataset(name="prepared", digest=data[:36], source_type="local", source=source)
-    client.log_inputs(run_id, [DatasetInput(dataset)])
+    client.log_inputs(run_id, _data_sets(about))
     params = [Param(key, str(value)) for key, value in _flatten(about.config).items() if key]
     for start in range(0, len(params), _MOST_PARAMS):
         client.log_batch(run_id, params=params[start : start + _MOST_PARAMS])
     client.log_dict(run_id, about.config, "config/experiment.json")
+
+
+def _data_sets(about: About) -> list[Any]:
+    """The periods of the prepared data."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = about.config.get("data") or {}
+    inputs = []
+    for name, context in _CONTEXTS.items():
+        digest = about.tags.get(f"data.{name}")
+        if digest:
+            source, period = json.dumps({"uri": data.get("source")}), json.dumps(data.get("periods", {}).get(name))
+            dataset = Dataset(name, digest[:_DIGEST_LETTERS], "local", source, profile=period)
+            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    return inputs
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ import importlib.util
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from ocean_emulators.errors import UserError
@@ -72,6 +72,17 @@ def move_artifacts(path: Path, folder: str) -> None:
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} GLOB ?",
                     (folder, len(old) + 1, old, f"{_literally(old)}/*"),
                 )
+
+
+def experiment_in(path: Path, name: str) -> str | None:
+    """The number of an experiment in a database; None if it is not there, or can't be read."""
+    if not path.is_file():
+        return None
+    query = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"
+    with suppress(sqlite3.Error), closing(_connect(path)) as database:
+        found = database.execute(query, (name,)).fetchone()
+        return str(found[0]) if found else None
+    return None
 
 
 def _tables(database: sqlite3.Connection) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from ocean_emulators.errors import UserError
 from ocean_emulators.files import read_json, write_json
-from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Tags, Text, What, from_line
+from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Model, Tags, Text, What, from_line
 from ocean_emulators.tracking.masking import hide
 from ocean_emulators.tracking.provenance import Provenance
 
@@ -172,6 +172,8 @@ class Contents:
     tags: dict[str, str] = field(default_factory=dict)
     """that were set after it began"""
     text: str | None = None
+    model: str | None = None
+    """SHA-256 of the checkpoint that was handed on last"""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 by path"""
     names: dict[int, frozenset[str]] = field(default_factory=dict)
@@ -194,6 +196,8 @@ class Contents:
                 self.names[step] = self._same.setdefault(names, names)
             case File(path, sha256):
                 self.files[path] = sha256
+            case Model(_, sha256):
+                self.model = sha256
             case Text(text):
                 self.text = text
             case Tags(tags):
@@ -210,6 +214,8 @@ class Contents:
                 return Metrics(new, step) if new else None
             case File(path, sha256):
                 return None if self.files.get(path) == sha256 else what
+            case Model(_, sha256):
+                return None if self.model == sha256 else what
             case Text(text):
                 return None if self.text == text else what
             case Tags(tags):

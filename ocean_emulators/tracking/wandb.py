@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from ocean_emulators.errors import UserError
 from ocean_emulators.tracking.base import TRACKERS
-from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Tags, Text
+from ocean_emulators.tracking.changes import run_name
+from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Model, Tags, Text
 from ocean_emulators.tracking.record import About
 
 _STEP = "step"
@@ -77,7 +78,7 @@ class WandbTracker:
         run = wandb.init(
             project=about.name,
             id=about.id,
-            name=f"{about.name}-{about.key[:8]}",
+            name=run_name(about.name, about.key, about.tags),
             resume="allow",
             config={**about.config, "record": about.tags},
             dir=self._folder,
@@ -107,7 +108,7 @@ class WandbCopy:
         """Send the rest."""
         self._run.finish(exit_code=self._code)
 
-    def _put(self, what: Begin | End | Metrics | File | Text | Tags, number: int) -> None:
+    def _put(self, what: Begin | End | Metrics | File | Model | Text | Tags, number: int) -> None:
         match what:
             case Metrics(values, step):
                 self._run.log({**values, _STEP: step}, step=number)
@@ -117,6 +118,8 @@ class WandbCopy:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(self._files / path, place)
                     self._run.save(str(place), base_path=self._run.dir, policy="now")
+            case Model(_, sha256):
+                self._run.summary["checkpoint.sha256"] = sha256
             case Text(text):
                 self._run.notes = text
             case Tags(tags):

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from ocean_emulators.errors import Interrupted, UserError
 from ocean_emulators.files import copy, explain, fsync, replacing, sha256, writing
-from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Tags, Text, What, to_line
+from ocean_emulators.tracking.events import Begin, End, Event, File, Metrics, Model, Tags, Text, What, to_line
 from ocean_emulators.tracking.masking import hide
 from ocean_emulators.tracking.provenance import Provenance
 from ocean_emulators.tracking.record import About, Contents, EventReader, RunFolder, from_line, now
@@ -87,13 +87,29 @@ class Record:
 
         self._put(path, hashlib.sha256(data).hexdigest(), write)
 
+    def log_model(self, checkpoint: Path) -> None:
+        """The checkpoint that is handed on: the record knows it by its content, and does not copy it."""
+        with checkpoint.open("rb") as file:
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        self._append(Model(str(checkpoint), sha256(checkpoint), md5))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What it can be looked up by, as it is known now."""
+        return self.about.tags | self._contents.tags
+
+    @property
+    def described(self) -> bool:
+        """Whether there is a text that a reader sees first."""
+        return self._contents.text is not None
+
     def describe(self, text: str) -> None:
         """What a reader of the record sees first, Markdown."""
         self._append(Text(hide(text)))
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """What to look the experiment up by."""
-        known = self.about.tags | self._contents.tags
+        known = self.tags
         self._append(Tags({name: value for name, value in hide(dict(tags)).items() if known.get(name) != value}))
 
     def _put(self, path: str, digest: str, write: Callable[[Path], None]) -> None:
