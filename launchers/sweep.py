@@ -21,6 +21,7 @@ from ocean_emulators.experiment import Experiment
 from ocean_emulators.jobs.train import TrainJob
 from ocean_emulators.outlook import look_again
 from ocean_emulators.plan import Plan, plan_of
+from ocean_emulators.tracking import require_trackers
 from ocean_emulators.workspace import Workspace
 
 _COMMAS = re.compile(r",(?![^\[{]*[\]}])")
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
             "sweep: arrays are of a SLURM cluster (where: slurm in the launch configuration); elsewhere queue variants by "
             "`dvc exp run --queue -S key=value`, and train them by `dvc queue start`"
         )
+    require_trackers(workspace.home)
     variants = combinations(options.overrides)
     works = [_work(variant, workspace, config) for variant in variants]
     if options.probe:

@@ -112,13 +112,20 @@ def test_what_has_changed_since_a_run_is_told(made: Project) -> None:
     assert "DIFFERENT  outputs/train/checkpoint.pt" in output
 
 
-def test_code_that_the_record_does_not_hold_is_refused(made: Project) -> None:
+def test_what_can_not_be_made_again_is_refused(made: Project) -> None:
     (row,) = json.loads(made.run("ocean-emulators", "runs", "list", "--json"))
     shown = json.loads(made.run("ocean-emulators", "runs", "show", row["run"], "--json"))
     assert set(shown["left"]) == {"train/checkpoint.pt", "train/history.csv", "train/validation_maps"}
-    about = made.root / shown["record"] / "run.json"
-    about.write_text(about.read_text().replace(shown["made of"]["code.sha256"], "0" * 64))
-    output = made.run("ocean-emulators", "runs", "show", row["run"], fails=True)
-    assert "damaged: it contradicts its own hash" in output
     output = made.run("ocean-emulators", "reproduce", "nothing", fails=True)
     assert "error: no run 'nothing' in" in output
+    (made.root / "ocean_emulators/hidden.py").write_text("X = 1\n")
+    (made.root / ".git/info/exclude").write_text("hidden.py\n")
+    made.run("dvc", "repro", "--force", "--single-item", "train", OCEAN_EMULATORS_TRACKER="none")
+    newest = json.loads(made.run("ocean-emulators", "runs", "list", "--json"))[0]["run"]
+    output = made.run("ocean-emulators", "reproduce", newest, fails=True)
+    assert "error: the code of the run can't be made again" in output
+    assert not list(made.root.glob("build/*"))
+    about = made.root / shown["record"] / "run.json"
+    about.write_text(about.read_text().replace("0.003", "0.004"))
+    output = made.run("ocean-emulators", "runs", "show", row["run"], fails=True)
+    assert "damaged: it contradicts its own hash" in output

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -177,6 +178,24 @@ def test_dvc_depends_on_the_pointer_file(untouched: Project, bucket: Any, endpoi
     assert "is not what it was when it was pinned" in untouched.run("dvc", "repro", "-f", "prepare", fails=True)
     untouched.run(*pin_it)
     assert stages_run(untouched.run("dvc", "repro", "prepare")) == ["prepare"]
+
+
+def test_results_go_to_a_bucket_and_a_clone_that_pulls_runs_nothing(
+    done: Project, bucket: Any, endpoint: str, tmp_path: Path
+) -> None:
+    keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    project = done.copy(tmp_path / "project")
+    project.run("dvc", "remote", "add", "-d", "store", f"s3://{bucket.name}/results")
+    project.run("dvc", "remote", "modify", "store", "endpointurl", endpoint)
+    project.commit("A remote")
+    project.run("dvc", "push", **keys)
+    shutil.rmtree(project.root / ".dvc/cache")
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "-q", ".", str(clone.root))
+    clone.run("dvc", "pull", **keys)
+    assert (clone.root / "outputs/evaluation/predictions.zarr").is_dir()
+    assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
+    assert SECRET not in "".join(path.read_text() for path in (clone.root / ".dvc").glob("config*"))
 
 
 def test_a_bare_url_is_described(remote: str, endpoint: str) -> None:

@@ -12,7 +12,7 @@ import yaml
 from launchers.submitted import jobs_in
 from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.conftest import Project
-from tests.integration.slurm import LAUNCH, SLURM, end_jobs, environment, prepared
+from tests.integration.slurm import LAUNCH, SLURM, environment, prepared
 
 
 @pytest.fixture(scope="module")
@@ -23,18 +23,14 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def ready(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = prepared(fresh, tmp_path_factory.mktemp("ready") / "project")
-    tree = project.params()
-    tree["train"]["epochs"] = 2
-    project.configure(tree)
-    project.commit("Two epochs")
-    return project
+    return prepared(fresh, tmp_path_factory.mktemp("ready") / "project", epochs=2)
 
 
 @pytest.fixture
 def project(ready: Project, tmp_path: Path, cluster: Cluster) -> Iterator[Project]:
     yield ready.copy(tmp_path / "project")
-    end_jobs(cluster)
+    cluster.cancel_all()
+    cluster.resume()
 
 
 def configure(project: Project, **options: object) -> None:
