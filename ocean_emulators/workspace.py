@@ -196,10 +196,10 @@ def look_up(tree: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def sources_digest(places: Iterable[Path], root: Path = PACKAGE.parent) -> str:
-    """SHA-256 of Python sources below a root, of files and of all files in folders."""
+def sources_digest(places: Iterable[Path], root: Path | None = None) -> str:
+    """SHA-256 of Python sources, of files and of all files in folders, by their names below a root: that of this package."""
     files = {file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))}
     total = hashlib.sha256()
     for file in sorted(files):
-        total.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+        total.update(file.relative_to(root or PACKAGE.parent).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return total.hexdigest()

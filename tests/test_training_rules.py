@@ -30,7 +30,7 @@ from ocean_emulators.outlook import count_windows
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.train.averages import Averages
 from ocean_emulators.train.config import TrainConfig
-from ocean_emulators.train.parts import QUIET, Reports
+from ocean_emulators.train.parts import FIRST_STEPS, QUIET, START_LOSS, Reports
 from ocean_emulators.train.rollout_steps import Phases
 from ocean_emulators.train.schedules import Plateaus, ScheduleConfig
 from ocean_emulators.train.trainer import Trainer
@@ -283,10 +283,22 @@ def test_patience_counts_validations(grid: PreparedGrid, tmp_path: Path) -> None
     assert [n for n, logs in enumerate(trainer.place.history, start=1) if "val/mean/loss" in logs] == [3, 6, 8]
 
 
+def telling() -> tuple[list[tuple[int, dict[str, float]]], Reports]:
+    """What a training tells within its epochs, but for the losses of its first steps."""
+    told: list[tuple[int, dict[str, float]]] = []
+
+    def progress(step: int, logs: dict[str, float]) -> None:
+        assert (START_LOSS in logs) == (step <= FIRST_STEPS)
+        logs.pop(START_LOSS, None)
+        if logs:
+            told.append((step, logs))
+
+    return told, Reports(progress=progress)
+
+
 def test_validations_within_epochs_choose_too(grid: PreparedGrid, tmp_path: Path) -> None:
     """Epochs of five batches, each second one of which has a validation at its end: after steps 3, 6, 9, 10, 12, 15, 18, 20."""
-    told: list[tuple[int, dict[str, float]]] = []
-    reports = Reports(progress=lambda step, logs: told.append((step, logs)))
+    told, reports = telling()
     trainer = begin(grid, tmp_path, reports, epochs=4, passes=[1.1], validate_every=2, validate_steps=3, hand_on="best")
     assert len(trainer.loaders[0]) == 5
     seen = scored(trainer, [9.0, 8.0, 7.0, 6.0, 1.0, 5.0, 4.0, 3.0])
@@ -327,8 +339,7 @@ def test_an_epoch_that_has_begun_is_ended(grid: PreparedGrid, tmp_path: Path) ->
 
 
 def test_losses_of_each_channel_are_told_every_few_steps(grid: PreparedGrid, tmp_path: Path) -> None:
-    told: list[tuple[int, dict[str, float]]] = []
-    reports = Reports(progress=lambda step, logs: told.append((step, logs)))
+    told, reports = telling()
     trainer = begin(grid, tmp_path, reports, Runtime(device="cpu", log_steps=2), epochs=1, passes=[1.1])
     trainer.run()
     assert [step for step, _ in told] == [2, 4]
