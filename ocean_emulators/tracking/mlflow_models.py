@@ -1,5 +1,6 @@
 """Checkpoints as MLflow's logged models: weights and configuration in files that anyone can read, no pickle."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ _NOTE = (
     "`model.safetensors` holds the averaged weights, which evaluation uses; `config.json` what builds the model, its channels, "
     "and the mean and standard deviations that they are normalised by."
 )
+_VERSIONS = "mlflow.modelVersions"
 CHECKPOINT = "checkpoint.sha256"
 """tag of a run and of its model"""
 
@@ -75,7 +77,15 @@ def register(client: Any, model_id: str, name: str) -> str:
             raise
     source = f"models:/{model_id}"
     known = [one for one in client.search_model_versions(f"name = '{name}'") if one.source == source]
-    if known:
-        return str(known[0].version)
-    made = client.create_model_version(name, source, client.get_logged_model(model_id).source_run_id, model_id=model_id)
+    run_id = client.get_logged_model(model_id).source_run_id
+    made = known[0] if known else client.create_model_version(name, source, run_id, model_id=model_id)
+    _tell_of_version(client, model_id, made)
     return str(made.version)
+
+
+def _tell_of_version(client: Any, model_id: str, version: Any) -> None:
+    """Let the model's page say which version it is, which a server sees to by itself, and a database does not."""
+    told = json.loads(client.get_logged_model(model_id).tags.get(_VERSIONS, "[]"))
+    if not any((one["name"], str(one["version"])) == (version.name, str(version.version)) for one in told):
+        told.append({"name": version.name, "version": version.version})
+        client.set_logged_model_tags(model_id, {_VERSIONS: json.dumps(told)})

@@ -102,7 +102,10 @@ def test_a_model_is_registered_on_request_and_once(changed: Project) -> None:
         said = changed.run("ocean-emulators", "register", key, name)
         assert said == f"run {key} is version {version} of {name}\n"
     (version,) = changed.client().search_model_versions("name = 'emulator'")
-    assert version.source == f"models:/{the_run(changed).outputs.model_outputs[0].model_id}"
+    model = changed.client().get_logged_model(the_run(changed).outputs.model_outputs[0].model_id)
+    assert version.source == f"models:/{model.model_id}"
+    told = [(one["name"], str(one["version"])) for one in json.loads(model.tags["mlflow.modelVersions"])]
+    assert told == [("emulator", "1"), ("other", "1")]
     assert "no run 'moon'" in changed.run("ocean-emulators", "register", "moon", "emulator", fails=True)
 
 
