@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from ocean_emulators.tracking.record import runs_in
 from tests.integration.conftest import ENVIRONMENT, Project, stages_run
 
 
@@ -55,13 +56,14 @@ def test_training_killed_in_a_copy_goes_on_in_another(project: Project) -> None:
     """`--temp` runs in a throw-away clone; what was trained is kept at the original root."""
     change = ("-S", "train.epochs=4", "-S", "train.seed=7")
     start_until_first_epoch(project, "dvc", "exp", "run", "--temp", *change)
-    (before,) = project.runs()
-    assert before.info.status == "RUNNING"
+    (record,) = runs_in(project.root)  # trackers may have had nothing of it yet
+    assert record.contents().running == "train"
     output = project.run("dvc", "exp", "run", "--temp", *change)
     assert "resuming after epoch" in output
     assert stages_run(output) == ["train", "evaluate", "compare"]
     (run,) = project.runs()
-    assert (run.info.run_id, run.info.status) == (before.info.run_id, "FINISHED")
+    assert (about := record.about())
+    assert (run.data.tags["record.id"], run.info.status) == (about.id, "FINISHED")
     history = project.client().get_metric_history(run.info.run_id, "train/mean/loss")
     assert sorted({metric.step for metric in history}) == [1, 2, 3, 4], "an epoch is missing from the record"
     shown = json.loads(project.run("dvc", "exp", "show", "--json"))

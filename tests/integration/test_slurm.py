@@ -348,7 +348,7 @@ def test_without_slurm_there_is_one_message(project: Project, tmp_path: Path) ->
     (only / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (only / "python").chmod(0o755)
     output = project.run(*LAUNCH, fails=True, PATH=str(only), OCEAN_EMULATORS_LAUNCH="slurm.yaml")
-    assert output.strip().splitlines()[-1].startswith("error: sbatch: no such program here")
+    assert output.strip().splitlines()[-1].startswith("error: scontrol: no such program here")
 
 
 def test_a_drill_on_the_cluster(project: Project, cluster: Cluster) -> None:

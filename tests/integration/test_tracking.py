@@ -355,7 +355,14 @@ def test_a_run_that_was_ended_by_a_signal_is_told_to_be(home: Path, number: sign
     root = Path(__file__).parents[2]
     environment = ENVIRONMENT | {"PYTHONPATH": str(root)}
     command = [sys.executable, "-c", SLEEP]
-    with subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        # Which is ignored where the tests run in the background of a script.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
