@@ -68,13 +68,22 @@ def _uri(database: Path) -> str:
     return URL.create("sqlite+pysqlite", database=str(database)).render_as_string(hide_password=False)
 
 
+def _client_of(uri: str) -> Any:
+    """MLflow's client, for a store."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # takes seconds: only where it is used
+
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return MlflowClient(uri)
+
+
 def _make_store(home: Path) -> None:
     """A project's own database, whole or not at all: its making takes seconds, and may be cut short by the end of the work."""
-    from mlflow import MlflowClient
-
     building = _database(home).with_name(f"{_database(home).name}{PARTIAL}")
     building.unlink(missing_ok=True)
-    MlflowClient(_uri(building)).search_experiments(max_results=1)
+    _client_of(_uri(building)).search_experiments(max_results=1)
     building.replace(_database(home))
 
 
@@ -115,13 +124,7 @@ class MlflowTracker:
 
     def client(self) -> Any:
         """MLflow's, for the store as it is."""
-        for name, value in _DEFAULTS.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient  # takes seconds: only where it is used
-
-        for name in ("alembic", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        return MlflowClient(self.address)
+        return _client_of(self.address)
 
     def open(self, about: About, files: Path, known: str | None) -> "MlflowCopy":
         """See `Tracker`.

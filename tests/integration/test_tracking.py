@@ -169,6 +169,22 @@ with open_record("many", Provenance({"number": int(sys.argv[1])}, "data"), Works
 """
 
 
+def test_a_store_is_made_without_a_word(home: Path) -> None:
+    """And with the settings that MLflow takes when it is imported."""
+    code = f"""
+import os
+from pathlib import Path
+from ocean_emulators.tracking.mlflow import MlflowTracker
+from ocean_emulators.tracking.provenance import Provenance
+from ocean_emulators.tracking.record import About
+MlflowTracker(Path({str(home)!r})).open(About.of("test", Provenance({{}}, "data")), Path(), None)
+assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+"""
+    environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_several_processes_may_create_the_store(home: Path) -> None:
     commands = [[sys.executable, "-c", OPEN, str(number)] for number in range(4)]
     processes = [subprocess.Popen(command, cwd=home, env=ENVIRONMENT) for command in commands]
