@@ -18,7 +18,8 @@ from ocean_emulators.workspace import ComparisonFiles, EvaluationFiles, Training
 
 def record_results(stage: str, folder: Path, experiment: Experiment, record: Record) -> None:
     """Put what stage `train`, `evaluate` or `compare` has left in a folder into the record of an experiment."""
-    record.tag({f"{OUTPUT}{stage}/{path.name}": content_digest(path) for path in sorted(folder.iterdir())})
+    left = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]  # DVC puts a `.gitignore` there
+    record.tag({f"{OUTPUT}{stage}/{path.name}": content_digest(path) for path in left})
     match stage:
         case "train":
             _record_training(TrainingFiles(folder), record)

@@ -20,6 +20,7 @@ from ocean_emulators.datasets.loading.train_data import Batch
 from ocean_emulators.distributed import ALONE, Ranks
 from ocean_emulators.errors import UserError
 from ocean_emulators.experiment import Experiment, load_experiment
+from ocean_emulators.finding import OUTPUT
 from ocean_emulators.runtime import Runtime
 from ocean_emulators.tracking.base import TRACKERS, Copy
 from ocean_emulators.tracking.events import End, Event, Metrics
@@ -368,3 +369,17 @@ def test_a_tracker_that_stays_away_loses_nothing(
     assert run.contents().done == {"train"}
     assert [step for step, names in run.contents().names.items() if "train/mean/loss" in names] == [1, 2, 3]
     assert len(pd.read_csv(workspace.training.history)) == 3
+
+
+def test_what_dvc_puts_beside_results_is_none(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later stage records those of an earlier one from where DVC has them."""
+    monkeypatch.setenv("OCEAN_EMULATORS_TRACKER", "none")
+    (workspace.training.folder / ".gitignore").write_text("/checkpoint.pt\n")
+    experiment = load_experiment(workspace.params)
+    run_stage(workspace, "evaluate", lambda job: TrackedJob("evaluate", job, experiment, Provenance({}, "data"))())
+    (run,) = runs_in(workspace.home)
+    left = {name.removeprefix(OUTPUT) for name in run.contents().tags if name.startswith(OUTPUT)}
+    assert {name for name in left if name.startswith("train/")} == {
+        "train/checkpoint.pt", "train/history.csv", "train/validation_maps",
+    }  # fmt: skip
+    assert "evaluate/predictions.zarr" in left
