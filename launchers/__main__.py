@@ -5,7 +5,7 @@ import importlib
 from functools import partial
 from pathlib import Path
 
-from launchers.config import VARIABLE, LaunchConfig, load_launch_config
+from launchers.config import LaunchConfig, add_launch_argument, load_launch_config
 from launchers.jobs import TrackedJob, UntrackedJob
 from launchers.slurm import Mode, Work
 from launchers.submit import submit
@@ -64,7 +64,7 @@ def _do_tracked(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m launchers", description="Run a stage of dvc.yaml, as DVC does.")
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--launch", type=Path, metavar="FILE", help=f"launch configuration, else that of {VARIABLE}")
+    add_launch_argument(parser)
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--detach", action="store_true", help="submit, and do not wait: `dvc repro` picks the result up")
     modes.add_argument("--dry-run", action="store_true", help="print what would be submitted")

@@ -1,5 +1,6 @@
 """The launch configuration: chosen outside `params.yaml`, because it changes no result."""
 
+import argparse
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -106,6 +107,11 @@ class Slurm(LaunchConfig):
 
 
 KINDS: dict[str, type[LaunchConfig]] = {"inline": Inline, "local": Local, "slurm": Slurm}
+
+
+def add_launch_argument(parser: argparse.ArgumentParser) -> None:
+    """The option by which a command is given the path for `load_launch_config`."""
+    parser.add_argument("--launch", type=Path, metavar="FILE", help=f"launch configuration, else that of {VARIABLE}")
 
 
 def load_launch_config(path: Path | None = None) -> LaunchConfig:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import torch
 
-from launchers.config import VARIABLE, LaunchConfig, Local, Slurm, load_launch_config
+from launchers.config import VARIABLE, LaunchConfig, Local, Slurm, add_launch_argument, load_launch_config
 from launchers.queue import ask
 from launchers.submitted import jobs_in, logs_of
 from ocean_emulators.config.base import did_you_mean, parse
@@ -167,7 +167,7 @@ def trials_of(config: LaunchConfig) -> dict[str, Trial]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to train."""
-    parser.add_argument("--launch", type=Path, metavar="FILE", help=f"launch configuration, else that of {VARIABLE}")
+    add_launch_argument(parser)
     parser.add_argument("--epochs", type=int, default=60, help="length of the training (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="print what the trainings print")
     parser.add_argument("--only", nargs="+", metavar="TRIAL", help="these trials, beside the undisturbed training")

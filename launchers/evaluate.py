@@ -5,7 +5,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from launchers.config import VARIABLE, load_launch_config
+from launchers.config import add_launch_argument, load_launch_config
 from launchers.jobs import UntrackedJob
 from launchers.slurm import Work
 from launchers.submit import submit_all
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--into", type=Path, default=Path("evaluations"), help="folder of the results (default: %(default)s)"
     )
-    parser.add_argument("--launch", type=Path, metavar="FILE", help=f"launch configuration, else that of {VARIABLE}")
+    add_launch_argument(parser)
     parser.add_argument(
         "--at-once", type=int, default=256, help="jobs of a cluster that run at the same time (default: %(default)s)"
     )

@@ -5,15 +5,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 from launchers.record import introduce, record_results
 from ocean_emulators.datasets.statistics.stored import read_statistics
 from ocean_emulators.datasets.store.packed_store import store_path
 from ocean_emulators.distributed import Ranks
-from ocean_emulators.errors import Interrupted
 from ocean_emulators.experiment import Experiment
 from ocean_emulators.jobs.base import Job, results_of
+from ocean_emulators.programs import interrupt
 from ocean_emulators.tracking import Provenance, digests_of_inputs, open_record
 
 
@@ -64,15 +63,11 @@ def _told_to_stop() -> Iterator[None]:
     if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,13 @@ import argparse
 import math
 import shutil
 import time
-from pathlib import Path
 
-from launchers.config import VARIABLE, LaunchConfig, Slurm, load_launch_config
+from launchers.config import LaunchConfig, Slurm, add_launch_argument, load_launch_config
 from launchers.jobs import UntrackedJob
 from launchers.slurm import Work
 from launchers.submit import submit
-from ocean_emulators.config.base import parse
-from ocean_emulators.config.overrides import apply_overrides
-from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.errors import UserError
-from ocean_emulators.experiment import Experiment
+from ocean_emulators.experiment import load_experiment
 from ocean_emulators.jobs.probe import Probed, ProbeJob
 from ocean_emulators.outlook import look_again
 from ocean_emulators.plan import Plan, plan_of
@@ -28,7 +24,7 @@ _HOURS = 0.25
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Changes to look at, and where to train."""
     parser.add_argument("overrides", nargs="*", metavar="a.b=value", help="changes to look at, not written anywhere")
-    parser.add_argument("--launch", type=Path, metavar="FILE", help=f"launch configuration, else that of {VARIABLE}")
+    add_launch_argument(parser)
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps to try (default: %(default)s)")
     parser.set_defaults(run=run)
 
@@ -36,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Try some steps, and print what they took."""
     workspace = Workspace.here()
-    tree = apply_overrides(Experiment, load_yaml(workspace.params), options.overrides)
-    experiment = parse(Experiment, tree, str(workspace.params))
+    experiment = load_experiment(workspace.params, options.overrides)
     plan = plan_of(experiment, look_again(experiment, workspace))
     probe(plan, workspace, load_launch_config(options.launch), options.steps)
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 
 import psutil
 import submitit
@@ -19,7 +18,7 @@ import submitit
 from launchers.queue import ask, node_timeout_s, state_of
 from ocean_emulators.errors import LOST, Interrupted, UserError, mask
 from ocean_emulators.files import write_text
-from ocean_emulators.programs import RESUME_ME, USER_ERROR
+from ocean_emulators.programs import RESUME_ME, USER_ERROR, interrupt
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 HOLD_BACK_SIGNALS = f"""
@@ -81,7 +80,7 @@ class RemoteWork:
             missing_ok=True
         )  # of a run that a node's failure ended
         for number in _SIGNALS:
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
         if job.global_rank == 0 and self.code_now() != self.code:
             print(
                 "warning: the code was changed since this job was submitted, and is run as it is now", file=sys.stderr
@@ -133,10 +132,6 @@ def _let_slurm_see(error: UserError) -> None:
     print(f"{error}; SLURM has {seconds:.0f} s to see whether a node has failed", file=sys.stderr, flush=True)
     with suppress(Interrupted):
         time.sleep(seconds)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
 
 def _rank_variables(job: submitit.JobEnvironment) -> dict[str, str]:

@@ -2,9 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from launchers.config import VARIABLE, load_launch_config
+from launchers.config import add_launch_argument, load_launch_config
 from launchers.probe import try_steps
 from ocean_emulators.cli.differences import Inputs
 from ocean_emulators.cli.runs import CALLED
@@ -20,7 +19,7 @@ from ocean_emulators.workspace import Workspace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run, and where to train."""
     parser.add_argument("name", metavar="RUN", help=CALLED)
-    parser.add_argument("--launch", type=Path, metavar="FILE", help=f"launch configuration, else that of {VARIABLE}")
+    add_launch_argument(parser)
     parser.set_defaults(run=run)
 
 

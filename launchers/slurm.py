@@ -145,18 +145,17 @@ def run_array(works: Sequence[Work], config: Slurm, at_once: int) -> None:
     """
     submit_array(works, config, at_once)
     left = [work for work in works if not results_of(work.job).is_dir()]
-    follow_all({_who_did(work): results_of(work.job) for work in left})
+    follow_all({_jobs_of(work)[0]: results_of(work.job) for work in left})
 
 
-def _who_did(work: Work) -> Submitted:
-    """The last job that was to do the work."""
-    return next(job for job in jobs_in(work.logs) if job.folder == work.job.folder)
+def _jobs_of(work: Work) -> list[Submitted]:
+    """The jobs that were to do the work, the newest first."""
+    return [job for job in jobs_in(work.logs) if job.folder == work.job.folder]
 
 
 def _who_does(work: Work) -> Submitted | None:
     """The job that does the work already, if any."""
-    same = (job for job in jobs_in(work.logs) if job.folder == work.job.folder)
-    return next((job for job in same if not state_of(job.id).ended), None)
+    return next((job for job in _jobs_of(work) if not state_of(job.id).ended), None)
 
 
 def _keep(work: Work, config: Slurm, number: str) -> Submitted:

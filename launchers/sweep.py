@@ -6,10 +6,9 @@ import re
 import subprocess
 import time
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
+from functools import cache, partial
 
-from launchers.config import VARIABLE, LaunchConfig, Slurm, load_launch_config
+from launchers.config import LaunchConfig, Slurm, add_launch_argument, load_launch_config
 from launchers.jobs import TrackedJob
 from launchers.probe import probe
 from launchers.slurm import Work, submit_array
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="+", metavar="a.b=value,value", help="values to try; all combinations are trained"
     )
-    parser.add_argument("--launch", type=Path, metavar="FILE", help=f"launch configuration, else that of {VARIABLE}")
+    add_launch_argument(parser)
     parser.add_argument(
         "--at-once", type=int, default=256, help="jobs that run at the same time (default: %(default)s)"
     )
@@ -96,7 +95,7 @@ def _work(variant: list[str], workspace: Workspace, config: LaunchConfig) -> Wor
     """The training of a variant."""
     tree = apply_overrides(Experiment, load_yaml(workspace.params), variant)
     experiment = parse(Experiment, tree, f"{workspace.params.name} with {' '.join(variant)}")
-    plan = partial(plan_of, experiment, look_again(experiment, workspace))
+    plan = cache(partial(plan_of, experiment, look_again(experiment, workspace)))
     job = TrainJob.of(experiment.training, workspace, config.runtime)
     return Work("train", experiment.name, job, TrackedJob.of("train", job, experiment), plan)
 

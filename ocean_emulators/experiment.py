@@ -1,10 +1,12 @@
 """The root configuration, what `params.yaml` is, and its checks across sections."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from ocean_emulators.config.base import Config, did_you_mean, parse
+from ocean_emulators.config.overrides import apply_overrides
 from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.datasets.config import DataConfig
 from ocean_emulators.eval.config import CompareSections, ComparisonConfig, EvaluateSections, EvaluationConfig
@@ -92,12 +94,13 @@ class Experiment(Config):
         return tuple(dict.fromkeys([*self.training.passes, self.evaluating.grid]))
 
 
-def load_experiment(path: Path = PARAMS) -> Experiment:
-    """Read and validate an experiment.
+def load_experiment(path: Path = PARAMS, overrides: Sequence[str] = ()) -> Experiment:
+    """Read and validate an experiment, with changes `a.b=value` that are written nowhere.
 
     Raises
     ------
     UserError
         Naming the file, the key, what was found, and what would be right.
     """
-    return parse(Experiment, load_yaml(path), str(path))
+    tree = load_yaml(path)
+    return parse(Experiment, apply_overrides(Experiment, tree, [*overrides]) if overrides else tree, str(path))

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ocean_emulators.errors import UserError, brief, mask
+from ocean_emulators.tracking.changes import DVC_NAME
 from ocean_emulators.tracking.delivery import copies_of
 from ocean_emulators.tracking.events import Metrics
 from ocean_emulators.tracking.mlflow import VARIABLE, MlflowTracker
@@ -53,8 +54,10 @@ class Found:
 
 def is_called(run: RunFolder, about: About, name: str) -> bool:
     """Whether a record is meant by a name: first letters of its key, a name of the experiment or of DVC's, an MLflow id."""
-    known = {about.name, about.id, about.tags.get("dvc.experiment"), *copies_of(run)}
-    return bool(name) and (name in known or about.key.startswith(name))
+    known = {about.name, about.id, about.tags.get(DVC_NAME), *copies_of(run)}
+    if not name or name in known or about.key.startswith(name):
+        return bool(name)
+    return name == run.contents().tags.get(DVC_NAME)  # where it began before DVC ran it
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def found_run(name: str, home: Path) -> Iterator[Found]:
     """
     for run in runs_in(home):
         about = run.about()
-        if about and (is_called(run, about, name) or name == run.contents().tags.get("dvc.experiment")):
+        if about and is_called(run, about, name):
             yield _here(run, about)
             return
     if not _MLFLOW_ID.fullmatch(name):

@@ -1,9 +1,11 @@
 """Exit codes and last messages of the project's programs."""
 
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from ocean_emulators.errors import Interrupted, UserError, mask
 from ocean_emulators.files import explain
@@ -13,6 +15,11 @@ USER_ERROR = 2
 INTERRUPTED = 128 + 2  # as a shell reports SIGINT
 RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: run it again
 _KILLED_BY_SIGPIPE = 128 + 13
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """A handler of signals: what is being done ends with `Interrupted`."""
+    raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
 
 @contextmanager

@@ -154,10 +154,14 @@ class Workspace:
         """What comparison leaves."""
         return ComparisonFiles(self.root / "outputs/comparison")
 
+    @property
+    def results(self) -> dict[str, Path]:
+        """Folders of what the stages that are recorded leave, by stage, in their order."""
+        return {"train": self.training.folder, "evaluate": self.evaluation.folder, "compare": self.comparison.folder}
+
     def results_before(self, stage: str) -> dict[str, Path]:
-        """Folders of the results that a stage builds upon, by the stages that made them, in their order."""
-        folders = {"train": self.training.folder, "evaluate": self.evaluation.folder, "compare": self.comparison.folder}
-        return dict(takewhile(lambda item: item[0] != stage, folders.items()))
+        """Those that a stage builds upon."""
+        return dict(takewhile(lambda item: item[0] != stage, self.results.items()))
 
     @property
     def scratch(self) -> Path:

@@ -3,11 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ocean_emulators.config.base import parse
-from ocean_emulators.config.overrides import apply_overrides
-from ocean_emulators.config.yaml_files import load_yaml
 from ocean_emulators.cost import memory_of
-from ocean_emulators.experiment import Experiment
+from ocean_emulators.experiment import load_experiment
 from ocean_emulators.models.released.weights import read_weights
 from ocean_emulators.parallel import GIB
 from ocean_emulators.plan import Plan, make_plan
@@ -24,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the plan."""
-    tree = apply_overrides(Experiment, load_yaml(options.params), options.overrides)
-    experiment = parse(Experiment, tree, str(options.params))
+    experiment = load_experiment(options.params, options.overrides)
     initial = experiment.train.initial_weights
     weights = read_weights(initial.find(Workspace.here()), initial.averaged) if initial else None
     memory_bytes = memory_of() if options.memory_gib is None else options.memory_gib * GIB

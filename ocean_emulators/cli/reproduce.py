@@ -21,7 +21,6 @@ from ocean_emulators.finding import Found, found_run
 from ocean_emulators.tracking.environment import CHANGES
 from ocean_emulators.workspace import PACKAGE, PARAMS, Workspace, sources_digest
 
-_MADE = {"train": "outputs/train", "evaluate": "outputs/evaluation", "compare": "outputs/comparison"}
 _KEPT = ("prepare", "stats")
 """Stages whose results are brought from DVC's caches where they are there: their content is told by digests."""
 
@@ -45,11 +44,13 @@ def run(options: argparse.Namespace) -> None:
             raise UserError(f"{folder}: is there already; remove it, or name another by --into")
         print(*_told_of_this_tree(found, workspace), sep="\n", flush=True)
         try:
-            experiment = _set_up(found, folder, workspace)
+            experiment, remade = _set_up(found, folder, workspace), Workspace(folder, folder)
             _bring_data(folder, workspace)
-            _repro(folder, [name for name in _MADE if any(out.startswith(f"{name}/") for out in found.outputs)])
-            print("", *_told_of_what_was_read(found, experiment, folder), sep="\n")
-            different = _compare(found, folder)
+            _repro(
+                folder, [name for name in remade.results if any(out.startswith(f"{name}/") for out in found.outputs)]
+            )
+            print("", *_told_of_what_was_read(found, experiment, remade), sep="\n")
+            different = _compare(found, remade)
         finally:
             if not options.keep:
                 _git(workspace.root, "worktree", "remove", "--force", str(folder), must=False)
@@ -80,11 +81,10 @@ def _set_up(found: Found, folder: Path, workspace: Workspace) -> Experiment:
 
 def _bring_data(folder: Path, workspace: Workspace) -> None:
     """Prepared data and statistics as DVC has them, here or at a remote; what it has not is made by the stages."""
-    cache = workspace.home / ".dvc" / "cache"
-    _dvc(folder, "cache", "dir", "--local", str(cache))
-    for setting in (workspace.home / ".dvc" / "config.local",):
-        if setting.is_file():
-            (folder / ".dvc" / "config.local").write_text(setting.read_text() + f"[cache]\n    dir = {cache}\n")
+    settings = Path(".dvc/config.local")
+    if (workspace.home / settings).is_file():
+        shutil.copy(workspace.home / settings, folder / settings)
+    _dvc(folder, "cache", "dir", "--local", str(workspace.home / ".dvc" / "cache"))
     source = load_yaml(folder / PARAMS)["data"]["source"]
     if not (folder / source).exists() and (workspace.home / source).exists():
         (folder / source).parent.mkdir(parents=True, exist_ok=True)
@@ -113,21 +113,21 @@ def _told_of_this_tree(found: Found, workspace: Workspace) -> list[str]:
     return []
 
 
-def _told_of_what_was_read(found: Found, experiment: Experiment, folder: Path) -> list[str]:
+def _told_of_what_was_read(found: Found, experiment: Experiment, remade: Workspace) -> list[str]:
     """What was not as it was, though code and configuration are."""
-    here = replace(Inputs.here(experiment, Workspace(folder, folder)), name="here", code=found.tags)
+    here = replace(Inputs.here(experiment, remade), name="here", code=found.tags)
     return Inputs.of_run(found).lines_beside(here) or ["code, configuration, data and environment are those of the run"]
 
 
-def _compare(found: Found, folder: Path) -> bool:
+def _compare(found: Found, remade: Workspace) -> bool:
     """Print a line for each output; whether any is another one."""
     different = False
     for name, expected in sorted(found.outputs.items()):
         stage, _, file = name.partition("/")
-        place = folder / _MADE[stage] / file
+        place = remade.results[stage] / file
         same = place.exists() and content_digest(place) == expected
         different |= not same
-        print(f"{'identical' if same else 'DIFFERENT':<10} {_MADE[stage]}/{file}  {expected[:16]}")
+        print(f"{'identical' if same else 'DIFFERENT':<10} {place.relative_to(remade.root)}  {expected[:16]}")
     return different
 
 
