@@ -18,7 +18,7 @@ from oceans import ROOT
 from table import Result, run
 
 from ocean_emulators.workspace import Workspace
-from tests.integration.cluster import Cluster, running_cluster, why_not
+from tests.integration.slurm.cluster import Cluster, running_cluster, why_not
 from tests.pipeline import new_workspace, run_stage
 
 RUNTIME = {"device": "cpu", "checkpoint_steps": 1}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.conftest import Project
-from tests.integration.nodes import INTERFACE, why_not
-from tests.integration.slurm import Stage, prepared, ranks_of, same_weights, starting, train_here
+from tests.integration.slurm.cluster import Cluster, running_cluster
+from tests.integration.slurm.nodes import INTERFACE, why_not
+from tests.integration.slurm.stages import Stage, prepared, ranks_of, same_weights, train_here
 
 EPOCHS = 5
 
@@ -30,23 +30,10 @@ def ready(fresh: Project, cluster: Cluster, tmp_path_factory: pytest.TempPathFac
     return prepared(fresh, tmp_path_factory.mktemp("ready") / "project", EPOCHS)
 
 
-@pytest.fixture(scope="module")
-def of_local(ready: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Trained by two processes of this machine."""
-    return train_here(ready.copy(tmp_path_factory.mktemp("local") / "project"), 2)
-
-
 @pytest.fixture
-def project(ready: Project, tmp_path: Path, cluster: Cluster) -> Iterator[Project]:
-    yield ready.copy(tmp_path / "project")
-    cluster.cancel_all()
-    cluster.resume()
-
-
-@pytest.fixture
-def start(project: Project, cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    with starting(project, cluster, tmp_path) as start:
-        yield lambda **options: start(**{"nodes": 2, "processes": 1, **options})
+def start(start: Callable[..., Stage]) -> Callable[..., Stage]:
+    """On both nodes."""
+    return lambda **options: start(**{"nodes": 2, "processes": 1, **options})
 
 
 def test_training_by_several_nodes(start: Callable[..., Stage], ready: Project, tmp_path: Path) -> None:

@@ -1,25 +1,17 @@
 """The how-to for a cluster, tried word for word."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import yaml
 
 from launchers.submitted import jobs_in
-from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.conftest import ROOT, Project
-from tests.integration.slurm import SLURM
+from tests.integration.slurm.cluster import Cluster
+from tests.integration.slurm.stages import SLURM
 
 EDIT = """cp configs/launch/slurm.yaml cluster.yaml
 """
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    with running_cluster() as cluster:
-        yield cluster
 
 
 def test_a_cluster_users_first_half_hour(fresh: Project, cluster: Cluster, tmp_path: Path) -> None:

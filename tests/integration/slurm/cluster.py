@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.nodes import Network
+from tests.integration.slurm.nodes import Network
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 CONFIGURATION = """

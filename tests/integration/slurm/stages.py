@@ -17,8 +17,8 @@ import yaml
 from launchers.submitted import Submitted, jobs_in
 from ocean_emulators.tensors import load_tensors
 from tests import tiny
-from tests.integration.cluster import Cluster
 from tests.integration.conftest import ENVIRONMENT, Project
+from tests.integration.slurm.cluster import Cluster
 
 EPOCHS = 40
 LAUNCH = ("python", "-m", "launchers", "train")

@@ -6,7 +6,7 @@ import pty
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import yaml
 
 from launchers.submitted import jobs_in
 from tests import tiny
-from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.conftest import Project, stages_run
-from tests.integration.slurm import (
+from tests.integration.slurm.cluster import Cluster
+from tests.integration.slurm.stages import (
     EPOCHS,
     LAUNCH,
     RUNTIME,
@@ -28,40 +28,14 @@ from tests.integration.slurm import (
     prepared,
     ranks_of,
     same_weights,
-    starting,
     train_here,
 )
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with running_cluster() as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")
 def ready(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Not to be changed."""
     return prepared(fresh, tmp_path_factory.mktemp("ready") / "project")
-
-
-@pytest.fixture(scope="module")
-def of_local(ready: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Trained by two processes of this machine."""
-    return train_here(ready.copy(tmp_path_factory.mktemp("local") / "project"), 2)
-
-
-@pytest.fixture
-def project(ready: Project, tmp_path: Path, cluster: Cluster) -> Iterator[Project]:
-    yield ready.copy(tmp_path / "project")
-    cluster.cancel_all()
-    cluster.resume()
-
-
-@pytest.fixture
-def start(project: Project, cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    with starting(project, cluster, tmp_path) as start:
-        yield start
 
 
 def test_dvc_repro_trains_and_evaluates_on_the_cluster(project: Project, cluster: Cluster, of_local: Project) -> None:

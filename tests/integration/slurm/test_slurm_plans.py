@@ -2,35 +2,20 @@
 queue."""
 
 import io
-from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
 from launchers.submitted import jobs_in
-from tests.integration.cluster import Cluster, running_cluster
 from tests.integration.conftest import Project
-from tests.integration.slurm import LAUNCH, SLURM, environment, prepared
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with running_cluster() as cluster:
-        yield cluster
+from tests.integration.slurm.cluster import Cluster
+from tests.integration.slurm.stages import LAUNCH, SLURM, environment, prepared
 
 
 @pytest.fixture(scope="module")
 def ready(fresh: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     return prepared(fresh, tmp_path_factory.mktemp("ready") / "project", epochs=2)
-
-
-@pytest.fixture
-def project(ready: Project, tmp_path: Path, cluster: Cluster) -> Iterator[Project]:
-    yield ready.copy(tmp_path / "project")
-    cluster.cancel_all()
-    cluster.resume()
 
 
 def configure(project: Project, **options: object) -> None:
